@@ -1,0 +1,98 @@
+"""Every error Lookout raises on purpose, as one tree.
+
+    LookoutError
+    ├── SettingsError            a key, value or flag the user gave is wrong                (exit code 2)
+    ├── SourceError              a camera or file cannot be opened or read      retriable
+    │   ├── SourceTimeout        it accepted and then sent nothing              retriable
+    │   └── UnsupportedSource    nothing in it that Lookout can see or hear
+    ├── MediaError               a segment that does not decode
+    ├── CodecError               bytes that are not the record they claim to be
+    ├── BundleError              a model bundle that is incomplete, altered or does not fit (exit code 2)
+    ├── BackendError             an inference engine that cannot load or run a graph
+    ├── LogError                 the log cannot be read or written
+    │   ├── LogUnavailable       it may be there again soon                     retriable
+    │   ├── Fenced               another member owns the partitions now         retriable
+    │   └── RecordTooLarge       larger than the topic takes
+    └── DeliveryError            an alert did not reach its receiver            retriable
+        └── DeliveryRefused      and trying again cannot help
+
+The worker decides from the class attribute `retriable` alone: a retriable error is tried again, any
+other sends its record to the stage's dead-letter topic. A message names the field, camera or offset
+and never carries a credential.
+"""
+
+from __future__ import annotations
+
+
+class LookoutError(Exception):
+    """Root of the tree; catching it catches every error Lookout raises on purpose."""
+
+    retriable = False
+
+
+class SettingsError(LookoutError):
+    """A configuration key, value or command-line argument is wrong; the message names it."""
+
+
+class SourceError(LookoutError):
+    """A camera or file cannot be opened or read at this moment."""
+
+    retriable = True
+
+
+class SourceTimeout(SourceError):
+    """The source accepted the connection and then sent nothing within the read timeout."""
+
+
+class UnsupportedSource(SourceError):
+    """The source holds no stream that Lookout can see or hear; trying again cannot help."""
+
+    retriable = False
+
+
+class MediaError(LookoutError):
+    """A segment's media cannot be read or decoded."""
+
+
+class CodecError(LookoutError):
+    """Bytes from a topic are not the record they claim to be, or of a version not known here."""
+
+
+class BundleError(LookoutError):
+    """A model bundle is incomplete, altered, or does not fit this version of Lookout."""
+
+
+class BackendError(LookoutError):
+    """An inference engine cannot load or run a graph."""
+
+
+class LogError(LookoutError):
+    """The log cannot be read or written."""
+
+
+class LogUnavailable(LogError):
+    """The log is busy or out of reach; it may answer again soon."""
+
+    retriable = True
+
+
+class Fenced(LogError):
+    """The transaction's consumer no longer owns the partitions it wants to commit."""
+
+    retriable = True
+
+
+class RecordTooLarge(LogError):
+    """The record is larger than its topic takes."""
+
+
+class DeliveryError(LookoutError):
+    """An alert did not reach its receiver; it is tried again on schedule."""
+
+    retriable = True
+
+
+class DeliveryRefused(DeliveryError):
+    """The receiver cannot ever take this alert (gone, forbidden address, malformed)."""
+
+    retriable = False

@@ -1,0 +1,176 @@
+"""A model bundle: a folder with three graphs and a manifest that says how to serve them.
+
+    bundle/
+      manifest.json   labels, thresholds, ports, sha256 of each file, training data, measured quality
+      visual.onnx     frames  uint8   (B, F, H, W, 3) RGB, oldest first  ->  embedding float32 (B, Dv)
+                      (a plain image tower takes (B, H, W, 3): the rank of the port says which)
+      acoustic.onnx   samples float32 (B, N) mono -1..1                  ->  embedding float32 (B, Da)
+      fusion.onnx     visual       float32 (B, T, Dv)    acoustic      float32 (B, T, Da)
+                      visual_valid bool    (B, T)        acoustic_valid bool   (B, T)
+                      ->  events       float32 (B, T, L)     calibrated logits, one per label
+                          sentiment    float32 (B, T, 1 + 3) logits: nobody heard, then the three
+                          contribution float32 (B, T, L, 2)  visual, acoustic; >= 0, sums to 1
+
+All arithmetic on the input (normalising, log-mel) is inside the graphs, so training and serving
+cannot differ. B is left open in the files and fixed when they are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from operators.errors import BundleError
+
+FORMAT = 1
+STARTER = Path(__file__).parent / "starter"
+SENTIMENTS = ("negative", "neutral", "positive")
+
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Label(_Part, frozen=True, kw_only=True):
+    """One thing the model detects, and the hysteresis that makes events of its scores."""
+
+    name: str
+    sense: Literal["visual", "acoustic", "both"]  # what the label is learnt from
+    alertable: bool  # somebody should be told; the others are only written down
+    open: Probability  # an event opens at or above this score
+    close: Probability  # and closes below this one
+    min_length_s: Annotated[float, Meta(ge=0.0)]  # shorter ones are not reported
+    merge_gap_s: Annotated[float, Meta(ge=0.0)]  # a shorter pause does not end an event
+
+
+class Port(_Part, frozen=True, kw_only=True):
+    """An input or output of a graph; "B" in the shape is the batch."""
+
+    name: str
+    dtype: Literal["uint8", "bool", "float32"]
+    shape: tuple[int | Literal["B"], ...]
+
+
+class Graph(_Part, frozen=True, kw_only=True):
+    """One ONNX file."""
+
+    file: str
+    sha256: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def port(self, name: str) -> Port:
+        """The input or output called `name`.
+
+        Raises:
+            BundleError: there is none.
+        """
+        for port in (*self.inputs, *self.outputs):
+            if port.name == name:
+                return port
+        message = f"{self.file} has no port {name!r}"
+        raise BundleError(message)
+
+
+class Manifest(_Part, frozen=True, kw_only=True):
+    """`manifest.json`."""
+
+    format: Literal[1]
+    name: str
+    version: str
+    labels: tuple[Label, ...]
+    step_s: Positive  # time between two steps
+    window_steps: Annotated[int, Meta(ge=1)]  # T: steps the fusion looks at
+    frame_spacing_s: Positive  # time between the F pictures of one step
+    sample_rate_hz: Annotated[int, Meta(ge=8000)]
+    visual: Graph
+    acoustic: Graph
+    fusion: Graph
+    licence: str  # what the weights may be used for
+    training: dict[str, Any]  # data sets with licences, `sources` trained on and `held_out`, seed, epochs
+    quality: dict[str, Any]  # as `lookout evaluate --json` measured it
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A loaded and verified bundle."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels in the order of the fusion's event logits."""
+        return tuple(label.name for label in self.manifest.labels)
+
+    def file(self, graph: Graph) -> Path:
+        """Where the graph's ONNX file lies."""
+        return self.path / graph.file
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(path: Path | str) -> Bundle:
+    """Read and verify a bundle; the name `starter` stands for the one that comes with Lookout.
+
+    Raises:
+        BundleError: a file is missing, its sha256 differs, or the ports do not fit each other.
+    """
+    folder = STARTER if str(path) == "starter" else Path(path)
+    try:
+        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        message = f"model bundle {folder}: no manifest.json"
+        raise BundleError(message) from None
+    except (msgspec.ValidationError, msgspec.DecodeError, OSError) as error:
+        message = f"model bundle {folder}: manifest.json: {error}"
+        raise BundleError(message) from error
+    bundle = Bundle(folder, manifest)
+    for graph in (manifest.visual, manifest.acoustic, manifest.fusion):
+        file = bundle.file(graph)
+        if not file.is_file():
+            message = f"model bundle {folder}: {graph.file} is missing"
+            raise BundleError(message)
+        if (digest := sha256_of(file)) != graph.sha256:
+            message = f"model bundle {folder}: {graph.file} has sha256 {digest}, the manifest says {graph.sha256}"
+            raise BundleError(message)
+    _check_ports(bundle)
+    return bundle
+
+
+def _check_ports(bundle: Bundle) -> None:
+    """The ports must chain: what the encoders give is what the fusion takes."""
+    manifest = bundle.manifest
+    steps, labels = manifest.window_steps, len(manifest.labels)
+    visual = manifest.visual.port("embedding").shape
+    acoustic = manifest.acoustic.port("embedding").shape
+    wanted: list[tuple[Graph, str, tuple[int | str, ...]]] = [
+        (manifest.fusion, "visual", ("B", steps, *visual[1:])),
+        (manifest.fusion, "acoustic", ("B", steps, *acoustic[1:])),
+        (manifest.fusion, "visual_valid", ("B", steps)),
+        (manifest.fusion, "acoustic_valid", ("B", steps)),
+        (manifest.fusion, "events", ("B", steps, labels)),
+        (manifest.fusion, "sentiment", ("B", steps, 1 + len(SENTIMENTS))),
+        (manifest.fusion, "contribution", ("B", steps, labels, 2)),
+    ]
+    for graph, name, shape in wanted:
+        if (found := graph.port(name).shape) != shape:
+            message = f"model bundle {bundle.path}: {graph.file} port {name!r} is {found}, expected {shape}"
+            raise BundleError(message)
+    frames, samples = manifest.visual.port("frames").shape, manifest.acoustic.port("samples").shape
+    if len(frames) not in (4, 5) or frames[-1] != 3:  # noqa: PLR2004
+        message = f"model bundle {bundle.path}: port 'frames' is {frames}, expected (B, [F,] H, W, 3)"
+        raise BundleError(message)
+    if len(samples) != 2:  # noqa: PLR2004
+        message = f"model bundle {bundle.path}: port 'samples' is {samples}, expected (B, N)"
+        raise BundleError(message)

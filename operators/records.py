@@ -1,0 +1,187 @@
+"""What travels between the stages: Segment, Clip, Embedding, Event, Alert.
+
+All are frozen. Times are integer nanoseconds since the Unix epoch unless the name says otherwise
+(`media_*` counts from the beginning of a file). Arrays state shape, dtype and range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What every record says of itself: whose it is and where in the camera's stream it stands."""
+
+    camera: str
+    session: str  # one connection of a camera, or one file; deterministic for files
+    sequence: int  # counts a session's segments from 0, without gaps
+    start_ns: int  # of the first packet, on the session's clock
+    duration_ns: int
+    media_start_ns: int | None = None  # position in the file; None for live cameras
+    received_ns: int = 0  # wall clock when the last packet of the segment arrived
+    final: bool = False  # the session ends with this record
+
+    @property
+    def live(self) -> bool:
+        """Whether the source goes on without waiting for us."""
+        return self.media_start_ns is None
+
+    @property
+    def end_ns(self) -> int:
+        """Where the next record of the session starts."""
+        return self.start_ns + self.duration_ns
+
+
+class VideoTrack(msgspec.Struct, frozen=True):
+    """The picture as the camera sends it."""
+
+    codec: str  # FFmpeg's name: h264, hevc, mjpeg
+    width: int
+    height: int
+
+
+class AudioTrack(msgspec.Struct, frozen=True):
+    """The sound as the camera sends it."""
+
+    codec: str  # FFmpeg's name: aac, pcm_mulaw, pcm_alaw, opus, pcm_s16le
+    sample_rate_hz: int
+    channels: int
+
+
+class Segment(Record, frozen=True, kw_only=True):
+    """About one second of compressed media, playable by itself unless it `continues`."""
+
+    video: VideoTrack | None
+    audio: AudioTrack | None
+    continues: bool = False  # cut between keyframes: needs the decoder's state of the segment before
+    media: bytes = b""  # Matroska; time 0 is `start_ns`. Empty only where `final` adds nothing
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What decoding one segment told about its camera."""
+
+    frames: int = 0  # pictures received
+    sampled: int = 0  # pictures given to the model
+    decode_errors: int = 0
+    shed: dict[str, int] = {}  # reason -> pictures not looked at
+    level_dbfs: float | None = None  # sound level, 0 is full scale; None: no sound
+    skew_ns: int | None = None  # sound ahead of picture; None unless both are there
+
+
+class Clip(Record, frozen=True, kw_only=True):
+    """A decoded segment on one clock: S steps, each with pictures and sound up to its time.
+
+    Never leaves the process that decoded it.
+    """
+
+    step_ns: NDArray[np.int64]  # (S,) time of each step
+    frames: NDArray[np.uint8]  # (S, F, H, W, 3) RGB 0..255: F pictures up to each step, oldest first
+    frames_valid: NDArray[np.bool_]  # (S,) False: no picture at this step
+    samples: NDArray[np.float32]  # (S, N) 16 kHz mono -1..1: the sound up to each step
+    samples_valid: NDArray[np.bool_]  # (S,) False: no sound at this step
+    health: Health
+
+
+class Embedding(Record, frozen=True, kw_only=True):
+    """What the encoders made of a clip; arrays as raw little-endian bytes, read by the properties."""
+
+    steps: int
+    step_ns_raw: bytes  # int64 (S,)
+    visual_raw: bytes  # float16 (S, Dv)
+    visual_valid_raw: bytes  # bool (S,)
+    acoustic_raw: bytes  # float16 (S, Da)
+    acoustic_valid_raw: bytes  # bool (S,)
+    health: Health
+
+    @property
+    def step_ns(self) -> NDArray[np.int64]:
+        """(S,) time of each step."""
+        return np.frombuffer(self.step_ns_raw, np.dtype("<i8"))
+
+    @property
+    def visual(self) -> NDArray[np.float16]:
+        """(S, Dv) visual embedding of each step; meaningless where `visual_valid` is False."""
+        return np.frombuffer(self.visual_raw, np.dtype("<f2")).reshape(self.steps, -1)
+
+    @property
+    def visual_valid(self) -> NDArray[np.bool_]:
+        """(S,) whether the step had a picture."""
+        return np.frombuffer(self.visual_valid_raw, np.bool_)
+
+    @property
+    def acoustic(self) -> NDArray[np.float16]:
+        """(S, Da) acoustic embedding of each step; meaningless where `acoustic_valid` is False."""
+        return np.frombuffer(self.acoustic_raw, np.dtype("<f2")).reshape(self.steps, -1)
+
+    @property
+    def acoustic_valid(self) -> NDArray[np.bool_]:
+        """(S,) whether the step had sound."""
+        return np.frombuffer(self.acoustic_valid_raw, np.bool_)
+
+
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Sentiment(msgspec.Struct, frozen=True):
+    """How the people heard sound, over the event so far; the three probabilities sum to 1."""
+
+    label: Literal["negative", "neutral", "positive"]
+    negative: Probability
+    neutral: Probability
+    positive: Probability
+
+
+class Senses(msgspec.Struct, frozen=True):
+    """How much of the score came from each sense; the two sum to 1."""
+
+    visual: Probability
+    acoustic: Probability
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something seen or heard: opened, updated while it lasts, closed. One `id` through all three."""
+
+    id: str
+    kind: Literal["open", "update", "close"]
+    camera: str
+    session: str
+    label: str
+    score: Probability  # at `time_ns`
+    peak_score: Probability  # highest so far
+    time_ns: int  # of the step that caused this record
+    start_ns: int
+    end_ns: int | None  # None until closed
+    media_start_ns: int | None  # position of the start in the file; None for live cameras
+    media_end_ns: int | None
+    sentiment: Sentiment | None  # None: nobody was heard
+    senses: Senses
+    received_ns: int = 0  # wall clock when the media that caused this record arrived
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a rule wants told to somebody."""
+
+    id: str  # hash of rule and event id: the same on every retry and after every restart
+    rule: str
+    created_ns: int
+    event: Event
+
+
+def event_id(camera: str, session: str, label: str, start_ns: int) -> str:
+    """The deterministic id of an event: the same media always gives the same id."""
+    return _digest("event", camera, session, label, str(start_ns))
+
+
+def alert_id(rule: str, event: str) -> str:
+    """The deterministic id of the alert that `rule` makes of the event with id `event`."""
+    return _digest("alert", rule, event)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

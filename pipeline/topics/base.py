@@ -1,0 +1,175 @@
+"""The log's contract: named topics of keyed records, consumer groups, and transactions over both.
+
+`EmbeddedLog` and, on clusters, Kafka keep it; one suite of tests runs against all of them.
+
+    log.ensure([TopicSettings(name="segments", partitions=8, ...)])
+    with log.transaction("capture-0") as tx:
+        tx.append("segments", key="lobby", value=b"...", headers={})
+
+    consumer = log.consumer("perceive", "segments")
+    messages = consumer.poll(max_records=32, timeout_s=0.2)
+    with log.transaction("perceive-0") as tx:
+        tx.append("embeddings", key="lobby", value=b"...", headers={})
+        tx.put_state("perceive", partition=3, key="lobby", value=b"...")
+        tx.commit(consumer, {3: messages[-1].offset + 1})
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+
+@dataclass(frozen=True)
+class TopicSettings:
+    """What a topic keeps. Records older than `retention_s` or beyond `retention_bytes` may be deleted."""
+
+    name: str
+    partitions: int = 8
+    retention_s: float = 24 * 3600.0
+    retention_bytes: int = 4 * 2**30  # over all partitions
+    max_record_bytes: int = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Message:
+    """One record as it lies in the log."""
+
+    topic: str
+    partition: int
+    offset: int  # counts a partition's records upwards; gaps are allowed
+    key: str  # the camera; a key's records share a partition and keep their order
+    value: bytes
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    timestamp_ns: int = 0  # wall clock at append
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition that holds `key`."""
+    return zlib.crc32(key.encode()) % partitions
+
+
+class Consumer(ABC):
+    """A member of a consumer group over one topic. Used by one thread.
+
+    Partitions are shared among the group's live members and move when a member joins, leaves, or has
+    not polled for the log's session timeout. `poll` is where a move becomes known: it calls
+    `on_revoked` with partitions lost, then `on_assigned` with partitions gained, before it returns;
+    reading goes on from each partition's committed offset.
+    """
+
+    group: str
+    topic: str
+
+    @property
+    @abstractmethod
+    def assignment(self) -> frozenset[int]:
+        """The partitions this member owns at this moment."""
+
+    @abstractmethod
+    def poll(self, max_records: int, timeout_s: float, max_bytes: int = 64 * 2**20) -> Sequence[Message]:
+        """The next committed records in order per partition; waits up to `timeout_s` for the first.
+
+        Returns at most `max_records` and stops after the record that reaches `max_bytes`.
+        Partitions take turns, so a busy one starves no other.
+
+        Raises:
+            LogUnavailable: the log does not answer; call again.
+        """
+
+    @abstractmethod
+    def committed(self, partition: int) -> int:
+        """The offset the group continues from in `partition`; the first kept one if it never committed."""
+
+    @abstractmethod
+    def seek_to_committed(self) -> None:
+        """Forget what was polled but not committed: the next `poll` starts at the committed offsets."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the group at once, so that others take over without waiting for the timeout."""
+
+
+class Transaction(ABC):
+    """Appends, state and offsets that become visible together or not at all.
+
+    Used as a context manager: leaving it normally commits, leaving it by an exception aborts.
+    """
+
+    @abstractmethod
+    def append(self, topic: str, key: str, value: bytes, headers: Mapping[str, bytes] | None = None) -> None:
+        """Add a record to the partition of `key`.
+
+        Raises:
+            RecordTooLarge: larger than the topic's `max_record_bytes`; names topic, key and size.
+            LogError: the topic does not exist.
+        """
+
+    @abstractmethod
+    def put_state(self, store: str, partition: int, key: str, value: bytes | None) -> None:
+        """Keep `value` as the newest state of `key`; None deletes it. `store` is the stage's name."""
+
+    @abstractmethod
+    def commit(self, consumer: Consumer, offsets: Mapping[int, int]) -> None:
+        """Set the group's next offset of each partition, as part of this transaction.
+
+        Raises:
+            Fenced: `consumer` does not own one of the partitions any more (here or on leaving).
+        """
+
+    @abstractmethod
+    def __enter__(self) -> Self: ...
+
+    @abstractmethod
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None: ...
+
+
+class Log(ABC):
+    """A durable log. Threads may share one; consumers and transactions belong to one thread each."""
+
+    @abstractmethod
+    def ensure(self, topics: Sequence[TopicSettings]) -> None:
+        """Create the topics that are missing; those there keep their partitions and take the new limits.
+
+        Raises:
+            SettingsError: a topic exists with another number of partitions.
+        """
+
+    @abstractmethod
+    def partitions(self, topic: str) -> int:
+        """How many partitions `topic` has."""
+
+    @abstractmethod
+    def consumer(self, group: str, topic: str, *,
+                 on_assigned: Callable[[frozenset[int]], None] | None = None,
+                 on_revoked: Callable[[frozenset[int]], None] | None = None) -> Consumer:
+        """Join `group` as a new member reading `topic`."""
+
+    @abstractmethod
+    def transaction(self, writer: str) -> Transaction:
+        """Begin a transaction as `writer`; a newer process under the same name fences an older one."""
+
+    @abstractmethod
+    def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
+        """Committed records with `start` <= offset < `stop`, outside of any group."""
+
+    @abstractmethod
+    def state(self, store: str, partition: int) -> Mapping[str, bytes]:
+        """The newest committed state of every key in one partition of `store`."""
+
+    @abstractmethod
+    def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Per partition the first kept offset and the next offset to be written."""
+
+    @abstractmethod
+    def lag(self, group: str, topic: str) -> Mapping[int, int]:
+        """Per partition how many records `group` has not committed yet."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close files and connections. Nothing committed is lost without it."""
