@@ -59,7 +59,8 @@ class Segment(Record, frozen=True, kw_only=True):
 
     video: VideoTrack | None
     audio: AudioTrack | None
-    continues: bool = False  # cut between keyframes: needs the decoder's state of the segment before
+    continues: bool = False  # begins between keyframes: needs the decoder's state of the segment before
+    continued: bool = False  # ends between keyframes: the next segment continues this one
     media: bytes = b""  # Matroska; time 0 is `start_ns`. Empty only where `final` adds nothing
 
 

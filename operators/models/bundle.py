@@ -28,6 +28,7 @@ from operators.errors import BundleError
 
 FORMAT = 1
 STARTER = Path(__file__).parent / "starter"
+RANK_OF_CLIP = 5  # a visual port of (B, F, H, W, 3); one of (B, H, W, 3) takes single pictures
 SENTIMENTS = ("negative", "neutral", "positive")
 
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -98,6 +99,18 @@ class Manifest(_Part, frozen=True, kw_only=True):
     quality: dict[str, Any]  # as `lookout evaluate --json` measured it
 
 
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model wants to be shown and played at every step."""
+
+    step_ns: int  # time between two steps
+    pictures: int  # F: pictures per step, the newest at the step's time
+    spacing_ns: int  # time between them
+    height_px: int
+    width_px: int
+    sample_rate_hz: int
+    samples: int  # N: sound per step, ending at the step's time
+
+
 class Bundle(msgspec.Struct, frozen=True):
     """A loaded and verified bundle."""
 
@@ -108,6 +121,17 @@ class Bundle(msgspec.Struct, frozen=True):
     def label_names(self) -> tuple[str, ...]:
         """The labels in the order of the fusion's event logits."""
         return tuple(label.name for label in self.manifest.labels)
+
+    @property
+    def sampling(self) -> Sampling:
+        """What decoding has to give, as the encoders' ports say."""
+        manifest = self.manifest
+        frames = manifest.visual.port("frames").shape
+        pictures, height, width = (frames[1:4] if len(frames) == RANK_OF_CLIP else (1, *frames[1:3]))
+        return Sampling(
+            step_ns=round(manifest.step_s * 1e9), pictures=int(pictures),
+            spacing_ns=round(manifest.frame_spacing_s * 1e9), height_px=int(height), width_px=int(width),
+            sample_rate_hz=manifest.sample_rate_hz, samples=int(manifest.acoustic.port("samples").shape[1]))
 
     def file(self, graph: Graph) -> Path:
         """Where the graph's ONNX file lies."""
@@ -168,7 +192,7 @@ def _check_ports(bundle: Bundle) -> None:
             message = f"model bundle {bundle.path}: {graph.file} port {name!r} is {found}, expected {shape}"
             raise BundleError(message)
     frames, samples = manifest.visual.port("frames").shape, manifest.acoustic.port("samples").shape
-    if len(frames) not in (4, 5) or frames[-1] != 3:  # noqa: PLR2004
+    if len(frames) not in (RANK_OF_CLIP - 1, RANK_OF_CLIP) or frames[-1] != 3:  # noqa: PLR2004
         message = f"model bundle {bundle.path}: port 'frames' is {frames}, expected (B, [F,] H, W, 3)"
         raise BundleError(message)
     if len(samples) != 2:  # noqa: PLR2004
