@@ -29,7 +29,7 @@ from operators.errors import BundleError
 FORMAT = 1
 STARTER = Path(__file__).parent / "starter"
 RANK_OF_CLIP = 5  # a visual port of (B, F, H, W, 3); one of (B, H, W, 3) takes single pictures
-SENTIMENTS = ("negative", "neutral", "positive")
+SENTIMENTS: tuple[Literal["negative", "neutral", "positive"], ...] = ("negative", "neutral", "positive")
 
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -57,6 +57,11 @@ class Port(_Part, frozen=True, kw_only=True):
     name: str
     dtype: Literal["uint8", "bool", "float32"]
     shape: tuple[int | Literal["B"], ...]
+
+    @property
+    def width(self) -> int:
+        """The last dimension."""
+        return int(self.shape[-1])
 
 
 class Graph(_Part, frozen=True, kw_only=True):
