@@ -108,7 +108,7 @@ class Embedding(Record, frozen=True, kw_only=True):
     @property
     def visual(self) -> NDArray[np.float16]:
         """(S, Dv) visual embedding of each step; meaningless where `visual_valid` is False."""
-        return np.frombuffer(self.visual_raw, np.dtype("<f2")).reshape(self.steps, -1)
+        return _rows(self.visual_raw, self.steps)
 
     @property
     def visual_valid(self) -> NDArray[np.bool_]:
@@ -118,12 +118,17 @@ class Embedding(Record, frozen=True, kw_only=True):
     @property
     def acoustic(self) -> NDArray[np.float16]:
         """(S, Da) acoustic embedding of each step; meaningless where `acoustic_valid` is False."""
-        return np.frombuffer(self.acoustic_raw, np.dtype("<f2")).reshape(self.steps, -1)
+        return _rows(self.acoustic_raw, self.steps)
 
     @property
     def acoustic_valid(self) -> NDArray[np.bool_]:
         """(S,) whether the step had sound."""
         return np.frombuffer(self.acoustic_valid_raw, np.bool_)
+
+
+def _rows(raw: bytes, rows: int) -> NDArray[np.float16]:
+    flat = np.frombuffer(raw, np.dtype("<f2"))
+    return flat.reshape(rows, len(flat) // rows if rows else 0)
 
 
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
