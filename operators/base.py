@@ -39,8 +39,11 @@ class Operator(ABC, Generic[In, Out]):
     def process(self, batch: Sequence[In]) -> Iterable[Out | Rejected[In]]:
         """Turn records into results, in order per camera; inputs it cannot take come as `Rejected`."""
 
-    def advance(self, now_ns: int) -> Iterable[Out]:
-        """Time passed (`now_ns`: wall clock) and nothing may have come; give what is due by itself."""
+    def advance(self, now_ns: int) -> Iterable[Out | Rejected[In]]:
+        """Time passed (`now_ns`: wall clock) and nothing may have come; give what is due by itself.
+
+        An input of an earlier batch that turns out to be impossible comes as `Rejected`.
+        """
         return ()
 
     def snapshot(self) -> Mapping[str, bytes]:

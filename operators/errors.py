@@ -91,6 +91,10 @@ class DeliveryError(LookoutError):
 
     retriable = True
 
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # how long the receiver asked to be left alone
+
 
 class DeliveryRefused(DeliveryError):
     """The receiver cannot ever take this alert (gone, forbidden address, malformed)."""

@@ -1,0 +1,152 @@
+"""Events and alerts as the outside sees them: CloudEvents 1.0 in JSON.
+
+An event's `id` is its one stable id in open, update and close alike, so that a reader joins them by
+it. CloudEvents would let a reader take equal `source` and `id` for a repeat; here a repeat is equal in
+(`id`, `type`, `time`), so whoever drops repeats must compare all three. An alert happens once and its
+`id` is its own: the same on every retry, so a receiver drops what it has already seen by `id` alone.
+
+The structs below are both what is written and what the JSON Schemas are generated from:
+`python -m operators.cloudevent` writes them to `operators/schemas/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
+
+from operators.clock import ns_to_seconds, rfc3339
+from operators.records import Alert, Event, Senses, Sentiment
+
+SCHEMAS = Path(__file__).parent / "schemas"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+EventType = Literal["lookout.event.open", "lookout.event.update", "lookout.event.close"]
+_TYPES: dict[str, EventType] = {name.rpartition(".")[2]: name for name in get_args(EventType)}  # by the event's kind
+
+_Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_Score = Annotated[float, Meta(ge=0.0, le=1.0)]
+_MediaTime = Annotated[float, Meta(ge=0.0, description="seconds from the beginning of the file; null for live cameras")]
+
+
+class EventData(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen or heard."""
+
+    camera: str
+    label: str
+    score: Annotated[_Score, Meta(description="at `time`")]
+    peak_score: Annotated[_Score, Meta(description="highest so far")]
+    start: _Time
+    end: Annotated[_Time | None, Meta(description="null until the event has closed")]
+    media_start_s: _MediaTime | None
+    media_end_s: _MediaTime | None
+    sentiment: Annotated[Sentiment | None, Meta(description="null where nobody was heard")]
+    senses: Senses
+
+
+class AlertData(EventData, frozen=True, kw_only=True):
+    """An event that somebody wants to be told of, and by which rule."""
+
+    rule: str
+    event_id: str
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    specversion: Literal["1.0"]
+    id: Annotated[str, Meta(min_length=1)]
+    source: Annotated[str, Meta(pattern="^/cameras/.+", extra_json_schema={"format": "uri-reference"})]
+    type: str
+    time: Annotated[_Time, Meta(description="in the camera's stream, not when it was written")]
+    subject: Annotated[str, Meta(min_length=1, description="the label")]
+    datacontenttype: Literal["application/json"]
+    data: EventData
+
+
+class EventMessage(_Envelope, frozen=True, kw_only=True):
+    """An event opened, went on, or closed: one `id` in all three, a repeat is equal in `id`, `type` and `time`."""
+
+    type: EventType
+
+
+class AlertMessage(_Envelope, frozen=True, kw_only=True):
+    """A rule fired for an event; once per rule and event, with the same `id` on every retry."""
+
+    type: Literal["lookout.alert"]
+    data: AlertData
+
+
+def event_to_cloudevent(event: Event) -> dict[str, Any]:
+    """The CloudEvent that tells of `event`, ready for any JSON encoder."""
+    return _built(EventMessage(
+        id=event.id, type=_TYPES[event.kind], data=EventData(**_data(event)), **_context(event, event.time_ns)))
+
+
+def alert_to_cloudevent(alert: Alert) -> dict[str, Any]:
+    """The CloudEvent that tells of `alert`, ready for any JSON encoder."""
+    event = alert.event
+    return _built(AlertMessage(
+        id=alert.id, type="lookout.alert", data=AlertData(rule=alert.rule, event_id=event.id, **_data(event)),
+        **_context(event, alert.created_ns)))
+
+
+def schemas() -> dict[str, bytes]:
+    """File name -> JSON Schema, one for each kind of message."""
+    kinds = {"event.schema.json": EventMessage, "alert.schema.json": AlertMessage}
+    return {name: _schema(kind) for name, kind in kinds.items()}
+
+
+def _schema(kind: Any) -> bytes:
+    schema = {"$schema": DIALECT, **msgspec.json.schema(kind)}
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
+
+
+def _built(message: _Envelope) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(message)
+    return built
+
+
+def _context(event: Event, time_ns: int) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "source": f"/cameras/{quote(event.camera, safe='')}",
+        "time": rfc3339(time_ns),
+        "subject": event.label,
+        "datacontenttype": "application/json",
+    }
+
+
+def _data(event: Event) -> dict[str, Any]:
+    return {
+        "camera": event.camera,
+        "label": event.label,
+        "score": _rounded(event.score),
+        "peak_score": _rounded(event.peak_score),
+        "start": rfc3339(event.start_ns),
+        "end": None if event.end_ns is None else rfc3339(event.end_ns),
+        "media_start_s": _seconds(event.media_start_ns),
+        "media_end_s": _seconds(event.media_end_ns),
+        "sentiment": None if event.sentiment is None else Sentiment(**_rounded_fields(event.sentiment)),
+        "senses": Senses(**_rounded_fields(event.senses)),
+    }
+
+
+def _rounded(score: float) -> float:
+    return round(score, 4)
+
+
+def _rounded_fields(scores: Sentiment | Senses) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(scores)
+    return {name: _rounded(value) if isinstance(value, float) else value for name, value in fields.items()}
+
+
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else round(ns_to_seconds(ns), 3)
+
+
+if __name__ == "__main__":
+    SCHEMAS.mkdir(exist_ok=True)
+    for name, content in schemas().items():
+        (SCHEMAS / name).write_bytes(content)
