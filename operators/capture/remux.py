@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.stream import Stream
 
 from operators.capture.packet import Track
 from operators.capture.segmenter import Piece, pts
 
+PLACEHOLDERS = {"video": "mjpeg", "audio": "pcm_s16le"}
 NANOSECONDS = Fraction(1, 1_000_000_000)
 # bitexact: no random ids and no dates, so the same packets always give the same bytes.
 OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
@@ -66,9 +68,15 @@ class Remuxer:
         template = self._templates.get(track.template)
         if template is None:
             template = self._templates[track.template] = av.open(io.BytesIO(track.template), "r", format="nut")
-        stream = output.add_stream_from_template(template.streams[0], opaque=True)
-        stream.codec_context.extradata = track.extradata or None
-        return stream
+        source = template.streams[0]
+        try:
+            return output.add_stream_from_template(source, opaque=True)
+        except ValueError:
+            # PyAV knows only the codecs Matroska has names for; the muxer takes those of WAV files
+            # too, G.711 among them. A filter that does nothing carries their parameters over.
+            stream = output.add_mux_stream(PLACEHOLDERS[track.kind])
+            BitStreamFilterContext("null", source, stream)
+            return stream
 
 
 def _decode_times(piece: Piece) -> Sequence[int]:
