@@ -77,6 +77,10 @@ class Backlog:
             while self.first(camera, sink) is not None:
                 yield self.drop_first(camera, sink)
 
+    def saved(self, camera: str) -> bool:
+        """Whether the newest snapshot holds the camera's alerts as they are now."""
+        return camera not in self._changed
+
     def touch(self, camera: str) -> None:
         """One of the camera's alerts was altered."""
         self._changed.add(camera)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import queue
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Never
 
@@ -39,9 +40,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Outbox(Operator[Alert, Never]):
     """Keeps alerts in its state and hands them to the receivers, in order per camera and receiver.
 
-    `process` only notes an alert; `advance` sends what is due. The worker commits between the two, so
-    nothing is sent that a crash could make unsaid, and what a crash interrupts is sent again under the
-    same id: every receiver gets every alert at least once.
+    `process` only notes an alert; an `advance` that comes after the next `snapshot`, and so after the
+    transaction that commits it, sends it. Nothing is sent that a crash could make unsaid, and what a
+    crash interrupts is sent again under the same id: every receiver gets every alert at least once.
 
     A failed alert holds back the later ones of its camera for the same receiver, and no others. It is
     tried again by the table in `retry`, and also as soon as a newer one queues behind it, so that a
@@ -62,8 +63,9 @@ class Outbox(Operator[Alert, Never]):
         self._clock = clock or SystemClock()
         self._routes = routes or {}
         self._on_delivery = on_delivery
-        self._attempts: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
-        self._senders = {sink.name: Sender(sink, self._attempts, self._clock) for sink in sinks}
+        self._ended: deque[Attempt] = deque()  # filled by the senders' threads, emptied by `advance`
+        self._ending = threading.Condition()
+        self._senders = {sink.name: Sender(sink, self._on_ended, self._clock) for sink in sinks}
         self._backlog = Backlog()
         self._woken: set[tuple[str, str]] = set()  # (camera, sink) whose first alert may be sent before it is due
         self._in_flight: dict[str, bool] = {}  # sink -> whether what it delivers was sent before it was due
@@ -85,8 +87,8 @@ class Outbox(Operator[Alert, Never]):
     def advance(self, now_ns: int) -> Sequence[Rejected[Alert]]:
         rejected = [_rejected(stranger, "is not configured any more")
                     for stranger in self._backlog.drop_strangers(self._senders)]
-        while not self._attempts.empty():
-            rejected.extend(self._settle(self._attempts.get(), now_ns))
+        while self._ended:
+            rejected.extend(self._settle(self._ended.popleft(), now_ns))
         if not self._quiet:
             self._send_due(now_ns)
         return rejected
@@ -100,29 +102,30 @@ class Outbox(Operator[Alert, Never]):
         self._backlog.restore(state)
         self._woken.clear()
 
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Block until no delivery is under way; whether that came true in time. `advance` then notes how they ended."""
+        with self._ending:
+            return self._ending.wait_for(lambda: len(self._ended) == len(self._in_flight), timeout_s)
+
     def quiesce(self, timeout_s: float) -> bool:
-        """Send nothing more and wait until nothing is under way; whether that came true in time.
+        """Send nothing more, and `wait_idle`.
 
         For a graceful stop: one more `advance` then notes what arrived, so that it is committed and
         the next process does not send it again.
         """
         self._quiet = True
-        deadline_s = time.monotonic() + timeout_s
-        ended: list[Attempt] = []
-        while len(ended) < len(self._in_flight):
-            try:
-                ended.append(self._attempts.get(timeout=max(0.0, deadline_s - time.monotonic())))
-            except queue.Empty:
-                break
-        for attempt in ended:
-            self._attempts.put(attempt)
-        return len(ended) == len(self._in_flight)
+        return self.wait_idle(timeout_s)
 
     @override
     def close(self) -> None:
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         for sender in self._senders.values():
             sender.close(max(0.0, deadline_s - time.monotonic()))
+
+    def _on_ended(self, attempt: Attempt) -> None:
+        with self._ending:
+            self._ended.append(attempt)
+            self._ending.notify_all()
 
     def _enqueue(self, alert: Alert, sink: str) -> Iterator[Rejected[Alert]]:
         now_ns = self._clock.now_ns()
@@ -137,8 +140,8 @@ class Outbox(Operator[Alert, Never]):
         for name, sender in self._senders.items():
             if name in self._in_flight or self._held_until_ns.get(name, 0) > now_ns:
                 continue
-            due = [pending for pending in self._backlog.firsts(name)
-                   if pending.due_ns <= now_ns or (pending.camera, name) in self._woken]
+            due = [pending for pending in self._backlog.firsts(name) if self._backlog.saved(pending.camera)
+                   and (pending.due_ns <= now_ns or (pending.camera, name) in self._woken)]
             if due:
                 chosen = min(due, key=lambda pending: pending.due_ns)
                 self._woken.discard((chosen.camera, name))

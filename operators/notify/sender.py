@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 
@@ -27,11 +28,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sender:
-    """Delivers what `send` is given, one alert after the other, and puts every outcome into `attempts`."""
+    """Delivers what `send` is given, one alert after the other, and tells `on_ended`, in its own thread, of each."""
 
-    def __init__(self, sink: Sink, attempts: SimpleQueue[Attempt], clock: Clock) -> None:
+    def __init__(self, sink: Sink, on_ended: Callable[[Attempt], None], clock: Clock) -> None:
         self._sink = sink
-        self._attempts = attempts
+        self._on_ended = on_ended
         self._clock = clock
         self._alerts: SimpleQueue[Alert | None] = SimpleQueue()
         # A daemon: a receiver that hangs must not keep the process from ending.
@@ -52,7 +53,7 @@ class Sender:
             started_ns = self._clock.monotonic_ns()
             error = self._deliver(alert)
             took_ns = self._clock.monotonic_ns() - started_ns
-            self._attempts.put(Attempt(
+            self._on_ended(Attempt(
                 sink=self._sink.name, alert=alert, error=error, ended_ns=self._clock.now_ns(), took_ns=took_ns))
         self._sink.close()
 

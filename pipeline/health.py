@@ -1,0 +1,136 @@
+"""What the outside may ask a running process: /metrics, /healthz (is it alive?), /readyz (can it work?)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from threading import Thread
+from typing import Any, Self
+
+from typing_extensions import override
+
+from operators.clock import Clock, ns_to_seconds
+from operators.errors import LookoutError, SettingsError
+from pipeline.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 5.0  # a client that sends nothing holds its thread no longer
+STALE_AFTER_S = 60.0  # a loop that has not come round for this long hangs
+
+Check = Callable[[], str | None]  # what is wrong; None: nothing
+
+
+def beating(beat_ns: Callable[[], int], clock: Clock, stale_after_s: float = STALE_AFTER_S) -> Check:
+    """A check that a loop comes round; `beat_ns` gives the monotonic time of its last turn."""
+    def check() -> str | None:
+        silent_s = ns_to_seconds(clock.monotonic_ns() - beat_ns())
+        return f"no sign of life for {silent_s:.0f} s" if silent_s > stale_after_s else None
+
+    return check
+
+
+class HealthServer:
+    """Serves the three pages from its own threads, from construction until `close`.
+
+    Checks are called by these threads at every request, so they must be quick; a `LookoutError` one
+    raises is what is wrong. With no check at all a page says `ok`.
+    """
+
+    def __init__(self, metrics: Metrics, *, port: int, host: str = "127.0.0.1") -> None:
+        """Listen on `host` and `port`; port 0 takes any free one.
+
+        Raises:
+            SettingsError: the address cannot be had; names it.
+        """
+        self._metrics = metrics
+        self._checks: dict[str, dict[str, Check]] = {"/healthz": {}, "/readyz": {}}
+        try:
+            self._server = _Server(host, port, self._answer)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            message = f"metrics: cannot listen on {host} port {port}: {reason}"
+            raise SettingsError(message) from error
+        self.port: int = self._server.server_address[1]
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
+        self._thread.start()
+        log.info("metrics and health on http://%s:%d", host, self.port)
+
+    def must_live(self, name: str, check: Check) -> None:
+        """While `check` finds something wrong the process should be restarted."""
+        self._checks["/healthz"][name] = check
+
+    def must_be_ready(self, name: str, check: Check) -> None:
+        """While `check` finds something wrong the process has to be waited for."""
+        self._checks["/readyz"][name] = check
+
+    def close(self) -> None:
+        """Stop listening; the port is free when this returns."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _answer(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
+        if path == "/metrics":
+            body, content_type = self._metrics.exposition(accept)
+            return HTTPStatus.OK, content_type, body
+        if path not in self._checks:
+            return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"/metrics, /healthz or /readyz\n"
+        wrong = [f"{name}: {found}\n" for name, check in self._checks[path].items() if (found := _found(check))]
+        status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
+        return status, "text/plain; charset=utf-8", ("".join(wrong) or "ok\n").encode()
+
+
+def _found(check: Check) -> str | None:
+    try:
+        return check()
+    except LookoutError as error:
+        return str(error)
+
+
+class _Server(ThreadingTCPServer):
+    """A plain TCP server: the standard library's HTTP one asks the DNS for its own name at start."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, answer: Callable[[str, str], tuple[HTTPStatus, str, bytes]]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.answer = answer
+        super().__init__((host, port), _Handler)
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.warning("a request to metrics and health failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = REQUEST_TIMEOUT_S
+    server: _Server
+
+    def do_GET(self) -> None:  # noqa: N802 - the name the base class calls
+        """Answer a request for a page."""
+        path = self.path.partition("?")[0]
+        status, content_type, body = self.server.answer(path, self.headers.get("Accept", ""))
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - the name the base class calls
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug(format, *args)
