@@ -26,7 +26,10 @@ from typing import Self
 
 @dataclass(frozen=True)
 class TopicSettings:
-    """What a topic keeps. Records older than `retention_s` or beyond `retention_bytes` may be deleted."""
+    """What a topic keeps. Records older than `retention_s` or beyond `retention_bytes` may be deleted.
+
+    When that happens is the log's affair. The embedded log keeps what a group has not committed; Kafka does not.
+    """
 
     name: str
     partitions: int = 8
@@ -56,10 +59,13 @@ def partition_of(key: str, partitions: int) -> int:
 class Consumer(ABC):
     """A member of a consumer group over one topic. Used by one thread.
 
-    Partitions are shared among the group's live members and move when a member joins, leaves, or has
-    not polled for the log's session timeout. `poll` is where a move becomes known: it calls
-    `on_revoked` with partitions lost, then `on_assigned` with partitions gained, before it returns;
-    reading goes on from each partition's committed offset.
+    Partitions are shared among the group's live members and move when a member joins, leaves, or shows
+    no life for the log's session timeout: its process has died, or it has not polled. `poll` is where a
+    move becomes known: it calls `on_revoked` with partitions lost, then `on_assigned` with partitions
+    gained, before it returns; reading goes on from each partition's committed offset. A partition that
+    was lost and won back between two polls is in both calls. Others may own what is revoked already, so
+    `on_revoked` can commit nothing. An exception from `on_assigned` leaves `poll`, and the next `poll`
+    calls it again.
     """
 
     group: str
@@ -68,7 +74,7 @@ class Consumer(ABC):
     @property
     @abstractmethod
     def assignment(self) -> frozenset[int]:
-        """The partitions this member owns at this moment."""
+        """The partitions this member owns, as far as the last `poll` told."""
 
     @abstractmethod
     def poll(self, max_records: int, timeout_s: float, max_bytes: int = 64 * 2**20) -> Sequence[Message]:
@@ -97,7 +103,11 @@ class Consumer(ABC):
 class Transaction(ABC):
     """Appends, state and offsets that become visible together or not at all.
 
-    Used as a context manager: leaving it normally commits, leaving it by an exception aborts.
+    Used once, as a context manager: leaving it normally commits, leaving it by an exception aborts. Once
+    it is left normally, what it holds survives the death of every process that has the log open.
+    Leaving it raises Fenced where a newer process writes under the same name; then nothing was kept. It
+    raises LogUnavailable where the log does not answer; then the committed offsets and state tell whether
+    it was kept (the embedded log has kept nothing).
     """
 
     @abstractmethod
@@ -118,7 +128,9 @@ class Transaction(ABC):
         """Set the group's next offset of each partition, as part of this transaction.
 
         Raises:
-            Fenced: `consumer` does not own one of the partitions any more (here or on leaving).
+            Fenced: `consumer` does not own one of the partitions any more, or does not own it without a
+                break since its last `poll` (here or on leaving). Nothing of the transaction was kept.
+                Call `seek_to_committed`, then `poll`.
         """
 
     @abstractmethod
@@ -152,7 +164,13 @@ class Log(ABC):
 
     @abstractmethod
     def transaction(self, writer: str) -> Transaction:
-        """Begin a transaction as `writer`; a newer process under the same name fences an older one."""
+        """Begin a transaction as `writer`, whose transactions follow one another.
+
+        The first one of a log object under a name takes the name: older log objects, here or in any
+        process, get Fenced from then on when they leave a transaction under it, for good. So a stage
+        that reads no partitions, such as capture, has one writer even if an old process comes to life
+        again. Members of a group need not share names: their commits are fenced by ownership.
+        """
 
     @abstractmethod
     def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
@@ -168,7 +186,7 @@ class Log(ABC):
 
     @abstractmethod
     def lag(self, group: str, topic: str) -> Mapping[int, int]:
-        """Per partition how many records `group` has not committed yet."""
+        """Per partition how many offsets `group` is behind the end; gaps count, records that expired do not."""
 
     @abstractmethod
     def close(self) -> None:
