@@ -40,7 +40,7 @@ class Operator(ABC, Generic[In, Out]):
         """Turn records into results, in order per camera; inputs it cannot take come as `Rejected`."""
 
     def advance(self, now_ns: int) -> Iterable[Out | Rejected[In]]:
-        """Time passed (`now_ns`: wall clock) and nothing may have come; give what is due by itself.
+        """Time passed (`now_ns`: wall clock) and nothing may have come; give what is due or given up by itself.
 
         An input of an earlier batch that turns out to be impossible comes as `Rejected`.
         """

@@ -135,7 +135,7 @@ class Fuser(Operator[Embedding, Event]):
                 for embedding, part in zip(batch, parts, strict=True)]
 
     def _follow(self, camera: str, state: CameraState, scores: Scores, i: int) -> Iterator[Event]:
-        end_ns = int(scores.step_ns[i])
+        end_ns = min(int(scores.step_ns[i]), state.end_ns)  # a file's last step reaches beyond its end
         start_ns = max(end_ns - self._shape.step_ns, state.start_ns)
         for index, label in enumerate(self._labels):
             step = Step(start_ns, end_ns, float(scores.events[i, index]), float(scores.visual_share[i, index]),

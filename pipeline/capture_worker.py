@@ -1,0 +1,73 @@
+"""The first stage: one camera's segments into the log, each in one transaction with how far it got."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import msgspec
+
+from operators.capture.camera import Camera, CameraSettings, Position
+from operators.capture.source import parse
+from operators.clock import Clock
+from operators.errors import LogUnavailable
+from operators.records import Segment
+from pipeline import codec
+from pipeline.settings import LogSettings
+from pipeline.topics.base import Log, partition_of
+from pipeline.topology import CAPTURE, SEGMENTS, STAGES
+from pipeline.watcher import Watcher
+from pipeline.worker import RETRY_S
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 0.05  # how often a file that ran ahead looks whether it may go on
+
+
+class CaptureWorker:
+    """Runs one camera. A file waits for the stages behind it; a live camera never does."""
+
+    def __init__(self, settings: CameraSettings, limits: LogSettings, log_: Log, clock: Clock, watcher: Watcher,
+                 stop: threading.Event) -> None:
+        """Go on where the log says that this camera's file was left."""
+        self._log, self._watcher, self._stop = log_, watcher, stop
+        self._max_ahead = limits.max_segments_ahead
+        self._consumer_group = next(stage.lane.stage for stage in STAGES if stage.lane.consumes == SEGMENTS)
+        name = parse(settings.source).name
+        self._partition = partition_of(name, log_.partitions(SEGMENTS))
+        kept = log_.state(CAPTURE, self._partition).get(name)
+        self.camera = Camera(settings, clock=clock, stop=stop,
+                             resume=msgspec.msgpack.decode(kept, type=Position) if kept else None)
+
+    def run(self) -> None:
+        """Work until the file ends or the stop event is set.
+
+        Raises:
+            SourceError: a file cannot be opened.
+        """
+        for segment in self.camera.segments():
+            if not segment.live and not self._may_go_on():
+                return
+            while not self._append(segment):
+                if self._stop.wait(RETRY_S):
+                    return
+            self._watcher.on_output(CAPTURE, segment)
+
+    def _append(self, segment: Segment) -> bool:
+        value, headers = codec.encode(segment)
+        position = msgspec.msgpack.encode(Position(segment.session, segment.sequence + 1))
+        try:
+            with self._log.transaction(f"{CAPTURE}/{segment.camera}") as transaction:
+                transaction.append(SEGMENTS, segment.camera, value, headers)
+                transaction.put_state(CAPTURE, self._partition, segment.camera, position)
+        except LogUnavailable as error:
+            log.warning("camera %s: segment %d waits: %s", segment.camera, segment.sequence, error)
+            return False
+        return True
+
+    def _may_go_on(self) -> bool:
+        """Wait until the next stage has caught up; False when stopped."""
+        while self._log.lag(self._consumer_group, SEGMENTS).get(self._partition, 0) >= self._max_ahead:
+            if self._stop.wait(WAIT_S):
+                return False
+        return not self._stop.is_set()

@@ -1,0 +1,106 @@
+"""The command `lookout`: parses and calls, nothing more."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import platformdirs
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from operators.capture.camera import CameraSettings
+from operators.errors import BundleError, LookoutError, SettingsError
+from operators.notify.webhook import WebhookSettings
+from pipeline.settings import LookoutSettings, MetricsSettings, load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode="rich")
+
+BAD_INPUT, FAILED = 2, 1  # exit codes
+
+
+@app.callback()
+def lookout(version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False) -> None:
+    """Watches and listens to camera streams and raises the alarm."""
+    if version:
+        typer.echo(f"lookout {installed_version('lookout')}")
+        raise typer.Exit
+
+
+@app.command(epilog=(
+    "Examples:\n\n  lookout watch lobby.mp4\n\n"
+    "  lookout watch gate=rtsp://user:pass@10.0.0.5/stream1 --webhook https://guard.example/alerts\n\n"
+    "  lookout watch --config cameras.yaml --json > events.jsonl"))
+def watch(
+    sources: Annotated[list[str] | None, typer.Argument(
+        metavar="SOURCE…", help="file, rtsp(s)://, http(s)://, v4l2:/dev/videoN, each also as NAME=SOURCE")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with cameras, rules, webhooks and more")] = None,
+    model: Annotated[str | None, typer.Option(help="model bundle: a folder, or `starter`")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder of the embedded log; a second run goes on there")] = None,
+    webhook: Annotated[list[str] | None, typer.Option(help="URL that alerts are posted to")] = None,
+    events: Annotated[Path | None, typer.Option(help="also append events to this file, as JSON lines")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz, /readyz; 0: any port")] = None,
+    json: Annotated[bool, typer.Option("--json", help="events as CloudEvents JSON lines on standard output")] = False,
+) -> None:
+    """Watch cameras and files: events on the terminal, alerts to webhooks."""
+    from pipeline.watch import WatchOptions  # noqa: PLC0415 - the engines take seconds to import
+    from pipeline.watch import watch as run  # noqa: PLC0415
+
+    settings = load(config) if config else LookoutSettings()
+    cameras = tuple(CameraSettings(source=source) for source in sources or ())
+    hooks = tuple(WebhookSettings(name=f"webhook{i or ''}", url=url) for i, url in enumerate(webhook or ()))
+    settings = msgspec.structs.replace(settings, cameras=settings.cameras + cameras, webhooks=settings.webhooks + hooks,
+                                       model=model or settings.model)
+    if metrics_port is not None:
+        port = _converted("--metrics-port", {"host": settings.metrics.host, "port": metrics_port})
+        settings = msgspec.structs.replace(settings, metrics=port)
+    console = Console(stderr=json)
+    _log_to(console if console.is_terminal and not json else None)
+    report = run(settings, WatchOptions(data or default_data(), json=json, events=events), console)
+    for line in report.lines():
+        console.print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code)
+
+
+def default_data() -> Path:
+    """Where the embedded log lies unless told otherwise."""
+    return Path(platformdirs.user_data_dir("lookout"))
+
+
+def main() -> None:
+    """Run the command; what the user gave wrong is one line and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except (SettingsError, BundleError) as error:
+        _say(error)
+        sys.exit(BAD_INPUT)
+    except LookoutError as error:
+        _say(error)
+        sys.exit(FAILED)
+
+
+def _converted(option: str, value: object) -> MetricsSettings:
+    try:
+        return msgspec.convert(value, MetricsSettings)
+    except msgspec.ValidationError as error:
+        message = f"{option}: {error}"
+        raise SettingsError(message) from error
+
+
+def _say(error: LookoutError) -> None:
+    print(f"lookout: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+
+
+def _log_to(console: Console | None) -> None:
+    """Log beside the live view where there is one, else in plain lines on standard error."""
+    handler: logging.Handler = logging.StreamHandler()
+    if console:
+        handler = RichHandler(console=console, show_path=False, markup=False, rich_tracebacks=False)
+    logging.basicConfig(level=logging.INFO if not console else logging.WARNING, handlers=[handler],
+                        format="%(message)s" if console else "%(asctime)s %(levelname)s %(message)s")

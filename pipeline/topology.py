@@ -1,0 +1,116 @@
+"""THE table: which stage reads what, makes what, and of which operators it is built.
+
+    capture ──► [segments] ──► perceive ──► [embeddings] ──► fuse ──► [events] ──► notify ──► [alerts] ──► deliver
+
+Every stage that reads also has a topic `dead.<stage>` for the records that it could not take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from operators.backends.base import Backend
+from operators.backends.load import BackendName
+from operators.backends.load import load as load_backend
+from operators.base import Operator
+from operators.clock import Clock
+from operators.decode.decoder import Decoder
+from operators.encode.encoder import Encoder
+from operators.fuse.fuser import Fuser
+from operators.models.bundle import Bundle, Graph
+from operators.notify.alerter import Alerter, Suppressed
+from operators.notify.outbox import Outbox
+from pipeline.perceive import Perceive
+from pipeline.settings import LogSettings, LookoutSettings
+from pipeline.topics.base import TopicSettings
+
+CAPTURE = "capture"
+SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "segments", "embeddings", "events", "alerts"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Where a stage reads and writes."""
+
+    stage: str
+    consumes: str
+    produces: str | None
+    max_records: int  # per batch
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of the records that this stage could not take."""
+        return dead_letter_topic(self.stage)
+
+
+def dead_letter_topic(stage: str) -> str:
+    """The topic that keeps the records `stage` could not take."""
+    return f"dead.{stage}"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What operators are built of."""
+
+    settings: LookoutSettings
+    bundle: Bundle
+    clock: Clock
+    outbox: Outbox  # built by the caller, who has the secrets and asks it what is still to be delivered
+    on_suppressed: Callable[[Suppressed], None] = lambda suppressed: None
+    on_fallback: Callable[[str, str], None] = lambda engine, reason: None
+
+    def engine(self, graph: Graph, backend: BackendName, batch: int, threads: int) -> Backend:
+        """One graph of the bundle, loaded."""
+        return load_backend(self.bundle, graph, batch=batch, backend=backend, threads=threads or None,
+                            on_fallback=self.on_fallback)
+
+
+def _perceive(parts: Parts) -> Operator[Any, Any]:
+    manifest, encode = parts.bundle.manifest, parts.settings.encode
+    visual = parts.engine(manifest.visual, encode.backend, encode.visual_batch, encode.threads)
+    acoustic = parts.engine(manifest.acoustic, encode.backend, encode.acoustic_batch, encode.threads)
+    return Perceive(Decoder(parts.settings.decode, parts.bundle.sampling, parts.clock), Encoder(visual, acoustic))
+
+
+def _fuse(parts: Parts) -> Operator[Any, Any]:
+    fuse = parts.settings.fuse
+    return Fuser(parts.bundle, parts.engine(parts.bundle.manifest.fusion, fuse.backend, fuse.batch, fuse.threads), fuse)
+
+
+def _notify(parts: Parts) -> Operator[Any, Any]:
+    alertable = [label.name for label in parts.bundle.manifest.labels if label.alertable]
+    return Alerter(parts.settings.rules, alertable, on_suppressed=parts.on_suppressed)
+
+
+def _deliver(parts: Parts) -> Operator[Any, Any]:
+    return parts.outbox
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table."""
+
+    lane: Lane
+    build: Callable[[Parts], Operator[Any, Any]]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(Lane("perceive", SEGMENTS, EMBEDDINGS, max_records=16), _perceive),
+    Stage(Lane("fuse", EMBEDDINGS, EVENTS, max_records=64), _fuse),
+    Stage(Lane("notify", EVENTS, ALERTS, max_records=256), _notify),
+    Stage(Lane("deliver", ALERTS, None, max_records=256), _deliver),
+)
+
+
+def topics(settings: LogSettings) -> tuple[TopicSettings, ...]:
+    """Every topic of the log."""
+    kept_s, partitions = settings.events_retention_s, settings.partitions
+    return (
+        TopicSettings(SEGMENTS, partitions, settings.segments_retention_s, settings.segments_retention_bytes),
+        TopicSettings(EMBEDDINGS, partitions, settings.segments_retention_s),
+        TopicSettings(EVENTS, partitions, kept_s),
+        TopicSettings(ALERTS, partitions, kept_s),
+        *(TopicSettings(dead_letter_topic(stage.lane.stage), partitions, kept_s) for stage in STAGES),
+    )

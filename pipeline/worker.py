@@ -1,0 +1,247 @@
+"""One stage at work: poll, process, and commit outputs, state and offsets in one transaction.
+
+A worker that dies at any instant leaves nothing half done: the next one restores the state of the
+last transaction, sees again the few records that state leaves out, and goes on behind them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from operators.base import Operator, Rejected
+from operators.clock import NS_PER_S, Clock
+from operators.errors import CodecError, Fenced, LogUnavailable, LookoutError
+from operators.records import Alert
+from pipeline import codec
+from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
+from pipeline.topology import Lane
+from pipeline.watcher import TravellingRecord, Watcher
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2  # how long an idle worker waits for records before it looks at the time
+RETRY_S = 0.5  # how long a worker waits before it tries a log that did not answer again
+RECALLED = 64  # offsets remembered per camera; operators recall no more records than that
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A camera's state as it lies in the log."""
+
+    state: bytes
+    recall_from: int | None  # offset of the first record to be seen again; None: none
+
+
+@dataclass(frozen=True)
+class _Dead:
+    """A record for the dead-letter topic; `message` is None for one that was taken in earlier and given up now."""
+
+    error: BaseException
+    message: Message | None = None
+    record: TravellingRecord | None = None
+
+    def stored(self) -> tuple[str, bytes, dict[str, bytes]]:
+        """Key, value and headers: those of the record, and why it is here."""
+        headers = {"lookout-dead-reason": _reason(self.error).encode(),
+                   "lookout-dead-traceback": "".join(traceback.format_exception(self.error)).encode()}
+        if self.message:
+            headers |= {"lookout-dead-topic": self.message.topic.encode(),
+                        "lookout-dead-partition": str(self.message.partition).encode(),
+                        "lookout-dead-offset": str(self.message.offset).encode()}
+            return self.message.key, self.message.value, {**self.message.headers, **headers}
+        if self.record is None:
+            raise ValueError
+        value, own = codec.encode(self.record)
+        return _camera_of(self.record), value, {**own, **headers}
+
+    def __str__(self) -> str:
+        if self.message:
+            where = f"record at {self.message.topic}[{self.message.partition}] offset {self.message.offset}"
+            return f"{where} of camera {self.message.key}: {_reason(self.error)}"
+        return f"record of camera {_camera_of(self.record) if self.record else ''}: {_reason(self.error)}"
+
+
+class Worker:
+    """Runs one operator over the partitions that its consumer group gives to it."""
+
+    def __init__(self, lane: Lane, operator: Operator[Any, Any], log_: Log, clock: Clock, watcher: Watcher) -> None:
+        """Prepare to run `operator`; nothing is read before `run`."""
+        self._lane, self._operator, self._log, self._clock, self._watcher = lane, operator, log_, clock, watcher
+        self._partitions = log_.partitions(lane.consumes)
+        self._offsets: dict[str, deque[int]] = {}
+        self._rebuild_needed = True
+        self._beat_ns = clock.monotonic_ns()
+
+    def beat_ns(self) -> int:
+        """Monotonic time of the loop's last turn: a stage that hangs stops beating."""
+        return self._beat_ns
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; the batch under way is finished and committed first."""
+        def moved(partitions: frozenset[int]) -> None:
+            self._rebuild_needed = True
+
+        consumer = self._log.consumer(self._lane.stage, self._lane.consumes, on_assigned=moved, on_revoked=moved)
+        try:
+            while not stop.is_set():
+                self._beat_ns = self._clock.monotonic_ns()
+                try:
+                    self._turn(consumer)
+                except Fenced as error:
+                    log.info("%s: %s; going on with what is still ours", self._lane.stage, error)
+                    consumer.seek_to_committed()
+                    self._rebuild_needed = True
+                except LogUnavailable as error:
+                    log.warning("%s: %s; trying again", self._lane.stage, error)
+                    consumer.seek_to_committed()
+                    self._rebuild_needed = True
+                    stop.wait(RETRY_S)
+        finally:
+            self._operator.close()
+            consumer.close()
+
+    def _turn(self, consumer: Consumer) -> None:
+        """One poll and, if there is anything to do, one transaction."""
+        messages = consumer.poll(self._lane.max_records, POLL_S)
+        if self._rebuild_needed:
+            self._rebuild(consumer)
+            self._rebuild_needed = False
+        started_ns = self._clock.monotonic_ns()
+        outputs, dead = self._process(consumer, messages)
+        due, given_up = _sorted_out(self._operator.advance(self._clock.now_ns()), {})
+        outputs, dead = outputs + due, dead + given_up
+        state = self._operator.snapshot()
+        if not (messages or outputs or dead or state):
+            return
+        with self._log.transaction(self._lane.stage) as transaction:
+            self._write(transaction, outputs, dead, state)
+            if messages:
+                transaction.commit(consumer, {message.partition: message.offset + 1 for message in messages})
+        self._tell(messages, outputs, dead, started_ns)
+
+    def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[_Dead]]:
+        records, dead = self._decode(messages)
+        if not records:
+            return [], dead
+        try:
+            outputs, refused = self._call(records)
+        except (Fenced, LogUnavailable):
+            raise
+        except Exception as error: # whatever it is, the records of this batch are tried one by one
+            log.warning("%s: %s in a batch of %d; trying its records one by one", self._lane.stage,
+                        _reason(error), len(records))
+            outputs, refused = self._one_by_one(consumer, records)
+        for message, _ in records:
+            self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
+        return outputs, dead + refused
+
+    def _decode(self, messages: Sequence[Message]) -> tuple[list[tuple[Message, Any]], list[_Dead]]:
+        records: list[tuple[Message, Any]] = []
+        dead: list[_Dead] = []
+        for message in messages:
+            try:
+                records.append((message, codec.decode(message)))
+            except CodecError as error:
+                dead.append(_Dead(error, message))
+        return records, dead
+
+    def _call(self, records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[_Dead]]:
+        results = self._operator.process([record for _, record in records])
+        return _sorted_out(results, {id(record): message for message, record in records})
+
+    def _one_by_one(self, consumer: Consumer,
+                    records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[_Dead]]:
+        """Find the record that fails: the state is rebuilt, and each is given alone."""
+        self._rebuild(consumer)
+        outputs: list[Any] = []
+        dead: list[_Dead] = []
+        for record in records:
+            try:
+                made, refused = self._call([record])
+            except (Fenced, LogUnavailable):
+                raise
+            except Exception as error: # counted, logged and dead-lettered with its traceback
+                dead.append(_Dead(error, record[0]))
+            else:
+                outputs += made
+                dead += refused
+        return outputs, dead
+
+    def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[_Dead],
+               state: Mapping[str, bytes]) -> None:
+        for output in outputs:
+            if self._lane.produces:
+                value, headers = codec.encode(output)
+                transaction.append(self._lane.produces, _camera_of(output), value, headers)
+        for item in dead:
+            transaction.append(self._lane.dead_letters, *item.stored())
+        for camera, value in state.items():
+            recalled, offsets = self._operator.recall(camera), self._offsets.get(camera, deque())
+            first = offsets[-min(recalled, len(offsets))] if recalled and offsets else None
+            kept = msgspec.msgpack.encode(_Kept(value, first)) if value else None
+            transaction.put_state(self._lane.stage, partition_of(camera, self._partitions), camera, kept)
+
+    def _rebuild(self, consumer: Consumer) -> None:
+        """Put the operator where the last transaction of the assigned partitions left it."""
+        kept: dict[str, _Kept] = {}
+        recalled: list[Any] = []
+        self._offsets.clear()
+        for partition in sorted(consumer.assignment):
+            states = {camera: msgspec.msgpack.decode(value, type=_Kept)
+                      for camera, value in self._log.state(self._lane.stage, partition).items()}
+            kept |= states
+            recalled += self._recall(partition, consumer.committed(partition), states)
+        self._operator.restore({camera: item.state for camera, item in kept.items()})
+        if recalled:
+            self._operator.replay(recalled)
+
+    def _recall(self, partition: int, committed: int, states: Mapping[str, _Kept]) -> list[Any]:
+        """The committed records of one partition that its cameras' states leave out."""
+        firsts = {camera: item.recall_from for camera, item in states.items() if item.recall_from is not None}
+        if not firsts:
+            return []
+        stored = self._log.read(self._lane.consumes, partition, min(firsts.values()), committed)
+        messages = [message for message in stored if message.offset >= firsts.get(message.key, committed)]
+        records, _ = self._decode(messages)  # one that does not decode is a dead letter already
+        for message, _record in records:
+            self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
+        return [record for _, record in records]
+
+    def _tell(self, messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[_Dead],
+              started_ns: int) -> None:
+        stage = self._lane.stage
+        if messages:
+            self._watcher.on_batch(stage, len(messages), (self._clock.monotonic_ns() - started_ns) / NS_PER_S)
+        for output in outputs:
+            self._watcher.on_output(stage, output)
+        for item in dead:
+            log.warning("%s: dead letter: %s", stage, item)
+            self._watcher.on_dead(stage, type(item.error).__name__)
+        self._watcher.on_lag(stage, sum(self._log.lag(stage, self._lane.consumes).values()))
+
+
+def _camera_of(record: TravellingRecord) -> str:
+    return record.event.camera if isinstance(record, Alert) else record.camera
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, LookoutError) else f"{type(error).__name__}: {error}"
+
+
+def _sorted_out(results: Iterable[Any], origin: Mapping[int, Message]) -> tuple[list[Any], list[_Dead]]:
+    """Outputs apart from rejected records, each with the message it came in where that is one of `origin`."""
+    outputs: list[Any] = []
+    dead: list[_Dead] = []
+    for item in results:
+        if isinstance(item, Rejected):
+            dead.append(_Dead(item.error, origin.get(id(item.record)), item.record))
+        else:
+            outputs.append(item)
+    return outputs, dead
