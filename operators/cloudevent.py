@@ -92,10 +92,10 @@ def alert_to_cloudevent(alert: Alert) -> dict[str, Any]:
         **_context(event, alert.created_ns)))
 
 
-def schemas() -> dict[str, bytes]:
-    """File name -> JSON Schema, one for each kind of message."""
-    kinds = {"event.schema.json": EventMessage, "alert.schema.json": AlertMessage}
-    return {name: _schema(kind) for name, kind in kinds.items()}
+def write_schemas(folder: Path) -> None:
+    """Write one JSON Schema for each kind of message."""
+    for name, kind in {"event.schema.json": EventMessage, "alert.schema.json": AlertMessage}.items():
+        (folder / name).write_bytes(_schema(kind))
 
 
 def _schema(kind: Any) -> bytes:
@@ -147,6 +147,4 @@ def _seconds(ns: int | None) -> float | None:
 
 
 if __name__ == "__main__":
-    SCHEMAS.mkdir(exist_ok=True)
-    for name, content in schemas().items():
-        (SCHEMAS / name).write_bytes(content)
+    write_schemas(SCHEMAS)

@@ -117,6 +117,7 @@ def check_url(field: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0 and re.search(r"\s", url) is None
+        (parts.hostname or "").encode("idna")  # what the resolver will do, and fail at
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL):
         good = False
