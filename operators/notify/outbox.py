@@ -85,7 +85,7 @@ class Outbox(Operator[Alert, Never]):
 
     @override
     def advance(self, now_ns: int) -> Sequence[Rejected[Alert]]:
-        rejected = [_rejected(stranger, "is not configured any more")
+        rejected = [_rejected(stranger, "is not configured")
                     for stranger in self._backlog.drop_strangers(self._senders)]
         while self._ended:
             rejected.extend(self._settle(self._ended.popleft(), now_ns))

@@ -1,0 +1,173 @@
+"""The metrics add up, are named as Prometheus wants them, and hold no more than they say."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from operators.clock import NS_PER_S, ManualClock
+from operators.notify.alerter import Suppressed
+from operators.notify.outbox import Delivery
+from operators.records import Embedding, Health, Segment
+from pipeline.metrics import Metrics
+from tests.operators.notify.events import T0, an_alert, an_event
+
+
+def an_embedding(camera: str = "lobby", **health: Any) -> Embedding:
+    return Embedding(camera=camera, session="s1", sequence=0, start_ns=T0, duration_ns=NS_PER_S, steps=0,
+                     step_ns_raw=b"", visual_raw=b"", visual_valid_raw=b"", acoustic_raw=b"", acoustic_valid_raw=b"",
+                     health=Health(**health))
+
+
+def a_segment() -> Segment:
+    return Segment(camera="lobby", session="s1", sequence=0, start_ns=T0, duration_ns=NS_PER_S, video=None, audio=None,
+                   media=b"x" * 1000)
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
+    """(name, label values in the order of their names) -> value, parsed from the exposition."""
+    text = metrics.exposition()[0].decode()
+    return {(sample.name, tuple(sample.labels[name] for name in sorted(sample.labels))): sample.value
+            for family in parse_text(text) for sample in family.samples}
+
+
+def used(clock: ManualClock | None = None) -> Metrics:
+    """Metrics in which everything has happened."""
+    metrics = Metrics(clock or ManualClock(T0 + NS_PER_S))
+    metrics.on_connection("lobby", True)
+    metrics.on_reconnect("lobby")
+    for record in (a_segment(), an_event(), an_alert(),
+                   an_embedding(frames=25, sampled=4, decode_errors=2, shed={"sampling": 5, "overload": 3},
+                                level_dbfs=-30.5, skew_ns=40_000_000)):
+        metrics.on_output("stage", record)
+    metrics.on_batch("fuse", 3, 0.02)
+    metrics.on_lag("fuse", 7)
+    metrics.on_dead("fuse", "CodecError")
+    metrics.on_fallback("openvino")
+    metrics.on_suppressed(Suppressed(rule="default", reason="cooldown", event=an_event("close")))
+    metrics.on_delivery(Delivery(sink="guard", alert=an_alert(), result="delivered", ended_ns=T0 + 2 * NS_PER_S,
+                                 took_ns=NS_PER_S // 2))
+    metrics.on_pending(3)
+    return metrics
+
+
+def test_a_cameras_pictures_add_up() -> None:
+    metrics = Metrics()
+    metrics.on_output("perceive", an_embedding(frames=25, sampled=4, shed={"sampling": 5, "overload": 3}))
+    metrics.on_output("perceive", an_embedding(frames=10, sampled=2, shed={"sampling": 1}))
+    found = samples(metrics)
+    shed = {key[1][1]: value for key, value in found.items() if key[0] == "lookout_frames_shed_total"}
+    assert shed == {"sampling": 6, "overload": 3}
+    assert found["lookout_frames_received_total", ("lobby",)] == 35
+    assert found["lookout_frames_processed_total", ("lobby",)] == 35 - sum(shed.values())
+    assert found["lookout_frames_sampled_total", ("lobby",)] == 6
+
+
+def test_everything_reported_is_counted() -> None:
+    found = samples(used())
+    expected: dict[tuple[str, tuple[str, ...]], float] = {
+        ("lookout_camera_connected", ("lobby",)): 1,
+        ("lookout_reconnects_total", ("lobby",)): 1,
+        ("lookout_segments_total", ("lobby",)): 1,
+        ("lookout_segment_bytes_total", ("lobby",)): 1000,
+        ("lookout_decode_errors_total", ("lobby",)): 2,
+        ("lookout_audio_level_dbfs", ("lobby",)): -30.5,
+        ("lookout_audio_video_skew_seconds", ("lobby",)): 0.04,
+        ("lookout_stage_latency_seconds_sum", ("fuse",)): 0.02,
+        ("lookout_stage_batch_size_sum", ("fuse",)): 3,
+        ("lookout_stage_lag_records", ("fuse",)): 7,
+        ("lookout_dead_letters_total", ("CodecError", "fuse")): 1,
+        ("lookout_engine_fallbacks_total", ("openvino",)): 1,
+        ("lookout_events_total", ("lobby", "open", "siren")): 1,
+        ("lookout_segment_to_event_seconds_sum", ()): 1.0,
+        ("lookout_alerts_total", ("lobby", "siren", "default")): 1,
+        ("lookout_alerts_suppressed_total", ("cooldown", "default")): 1,
+        ("lookout_deliveries_total", ("guard", "delivered")): 1,
+        ("lookout_delivery_duration_seconds_sum", ("guard",)): 0.5,
+        ("lookout_segment_to_delivery_seconds_sum", ("guard",)): 2.0,
+        ("lookout_deliveries_pending", ()): 3,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_a_camera_that_never_failed_shows_zero_reconnects() -> None:
+    metrics = Metrics()
+    metrics.on_connection("lobby", True)
+    metrics.on_connection("lobby", False)
+    found = samples(metrics)
+    assert found["lookout_camera_connected", ("lobby",)] == 0
+    assert found["lookout_reconnects_total", ("lobby",)] == 0
+
+
+def test_sound_that_ends_takes_its_gauges_along() -> None:
+    metrics = Metrics()
+    metrics.on_output("perceive", an_embedding(level_dbfs=-20.0, skew_ns=1_000_000))
+    metrics.on_output("perceive", an_embedding())
+    metrics.on_output("perceive", an_embedding("gate"))
+    names = {name for name, labels in samples(metrics) if labels}
+    assert not names & {"lookout_audio_level_dbfs", "lookout_audio_video_skew_seconds"}
+
+
+def test_a_failed_delivery_says_nothing_of_the_journey() -> None:
+    metrics = Metrics()
+    metrics.on_delivery(Delivery(sink="guard", alert=an_alert(), result="retried", ended_ns=T0, took_ns=1))
+    found = samples(metrics)
+    assert found["lookout_deliveries_total", ("guard", "retried")] == 1
+    assert not [name for name, _ in found if name.startswith("lookout_segment_to_delivery_seconds_count")]
+
+
+@pytest.mark.parametrize(("received_ns", "count", "total_s"), [(0, 0, 0.0), (T0 + 9 * NS_PER_S, 1, 0.0), (T0, 1, 1.0)])
+def test_a_journey_needs_a_beginning_and_never_takes_less_than_nothing(
+        received_ns: int, count: int, total_s: float) -> None:
+    metrics = Metrics(ManualClock(T0 + NS_PER_S))
+    metrics.on_output("fuse", an_event(received_ns=received_ns))
+    found = samples(metrics)
+    assert found["lookout_segment_to_event_seconds_count", ()] == count
+    assert found["lookout_segment_to_event_seconds_sum", ()] == total_s
+
+
+def test_the_table_says_exactly_what_is_exposed() -> None:
+    metrics = used()
+    families = {family.name: family for family in parse_openmetrics(  # type: ignore[no-untyped-call]
+        metrics.exposition("application/openmetrics-text; version=1.0.0")[0].decode())}
+    for row in metrics.table():
+        family = families.pop(row.name.removesuffix("_total"))
+        assert (family.type, family.documentation) == (row.type, row.help)
+        assert family.samples, f"{row.name} was never set"
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(row.labels)
+    assert all(name.startswith("process_") for name in families)
+
+
+def test_names_carry_their_unit() -> None:
+    units = ("_seconds", "_bytes_total", "_total", "_dbfs", "_records", "_size", "_info", "_connected", "_pending")
+    for row in Metrics().table():
+        assert row.name.startswith("lookout_")
+        assert row.name.endswith(units)
+        assert row.name.endswith("_total") is (row.type == "counter")
+
+
+def test_two_instances_share_nothing() -> None:
+    used()
+    assert ("lookout_segments_total", ("lobby",)) not in samples(Metrics())
+
+
+def test_the_format_follows_what_the_scraper_accepts() -> None:
+    metrics = Metrics()
+    assert metrics.exposition()[1].startswith("text/plain; version=0.0.4")
+    assert metrics.exposition("application/openmetrics-text; version=1.0.0")[1].startswith("application/openmetrics")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: it comes with Debian's package prometheus")
+def test_promtool_finds_nothing_to_improve(tmp_path: Path) -> None:
+    scrape = tmp_path / "scrape.txt"
+    scrape.write_bytes(used().exposition()[0])
+    with scrape.open("rb") as given:
+        run = subprocess.run(["promtool", "check", "metrics"], stdin=given, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
