@@ -47,6 +47,10 @@ class _Dead:
     message: Message | None = None
     record: TravellingRecord | None = None
 
+    def offset(self) -> int:
+        """Where the record lies; 0 for one that does not lie in the log as it is."""
+        return self.message.offset if self.message else 0
+
     def stored(self) -> tuple[str, bytes, dict[str, bytes]]:
         """Key, value and headers: those of the record, and why it is here."""
         headers = {"lookout-dead-reason": _reason(self.error).encode(),
@@ -140,7 +144,7 @@ class Worker:
             outputs, refused = self._one_by_one(consumer, records)
         for message, _ in records:
             self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
-        return outputs, dead + refused
+        return outputs, sorted(dead + refused, key=_Dead.offset)  # in the order they came
 
     def _decode(self, messages: Sequence[Message]) -> tuple[list[tuple[Message, Any]], list[_Dead]]:
         records: list[tuple[Message, Any]] = []
