@@ -57,7 +57,8 @@ class ManualClock(Clock):
 
 def ticks_to_ns(ticks: int, time_base: Fraction) -> int:
     """A media timestamp in `time_base` units as nanoseconds, rounded to the nearest."""
-    return round(ticks * time_base * NS_PER_S)
+    denominator = time_base.denominator
+    return (2 * ticks * time_base.numerator * NS_PER_S + denominator) // (2 * denominator)
 
 
 def seconds_to_ns(seconds: float) -> int:

@@ -1,116 +1,234 @@
-"""One camera or file: opens it, keeps it open, and gives its segments."""
+"""One camera or file: opened, kept open, and given as segments."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
-from operators.capture.reader import Reader, ReaderSettings, creation_time_ns
-from operators.capture.remux import Remuxer
-from operators.capture.segmenter import Piece, Segmenter
-from operators.capture.source import parse
-from operators.capture.timeline import Timeline
-from operators.clock import Clock, seconds_to_ns
-from operators.errors import SourceError
-from operators.records import AudioTrack, Segment, VideoTrack
+from operators.capture.camera_settings import CameraSettings
+from operators.capture.connection import Connection
+from operators.capture.packet import Packet
+from operators.capture.reader import Header
+from operators.capture.session import Session
+from operators.capture.session_clock import LiveClock, RecordedClock
+from operators.capture.source import parse, redact
+from operators.clock import NS_PER_S, Clock
+from operators.errors import SourceError, SourceTimeout, UnsupportedSource
+from operators.records import Segment
+
+__all__ = ["Camera", "CameraSettings", "CameraStatus", "Position"]
 
 log = logging.getLogger(__name__)
 
-
-class CameraSettings(ReaderSettings, frozen=True, kw_only=True):
-    """One camera: where it is and how its stream is cut."""
-
-    source: Annotated[str, Meta(description="file, rtsp(s)://, http(s)://, v4l2:/dev/videoN, or NAME=SOURCE")]
-    segment_s: Annotated[float, Meta(ge=0.1, le=10.0, description="wanted length of a segment")] = 1.0
-    max_segment_s: Annotated[float, Meta(ge=0.1, le=30.0, description="cut between keyframes at")] = 4.0
-    max_leap_s: Annotated[float, Meta(ge=1.0, le=3600.0, description="a larger gap of timestamps is a jump")] = 10.0
+MAX_STUCK = 3  # threads that hang in native code; with so many no further connection is tried
+EARLIEST_CREATION_NS = 631_152_000 * NS_PER_S  # 1990: files of clocks that were never set say 1904 or 1970
+LATEST_CREATION_NS = 24 * 3600 * NS_PER_S  # after the last change: time zones taken for UTC
+CUTTING = 1  # raise it when files are cut differently: positions of before then mean nothing
+_random = secrets.SystemRandom()
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a file has been read: the next sequence of a session."""
+    """How far a file has been captured: what comes next."""
 
     session: str
     sequence: int
 
 
+@dataclass(frozen=True)
+class CameraStatus:
+    """A camera at one moment."""
+
+    state: Literal["connecting", "connected", "waiting", "ended", "failed"] = "connecting"
+    connected_since_ns: int | None = None  # wall clock; None while there is no connection
+    session: str | None = None  # the newest
+    reconnects: int = 0  # sessions after the first
+    packets: int = 0
+    bytes: int = 0
+    errors: dict[str, int] = field(default_factory=dict)  # what went wrong with the source, by kind
+    dropped: dict[str, int] = field(default_factory=dict)  # packets that are in no segment, by reason
+    last_error: str | None = None  # free of credentials
+
+
 class Camera:
-    """Gives the segments of one source, for ever if it is live."""
+    """Gives the segments of one source: a live one's for ever, a file's until its end.
+
+    A live camera that breaks off is connected again, after a pause that doubles with each failure in
+    a row; every connection is a new session. A file always gives the same segments, byte for byte, so
+    it is resumed by cutting it again and leaving out what came before.
+
+    Args:
+        settings: what to capture.
+        clock: where time comes from.
+        stop: ends `segments` soon after it is set.
+        resume: where a file goes on; nothing of it comes again.
+    """
 
     def __init__(self, settings: CameraSettings, *, clock: Clock, stop: threading.Event,
                  resume: Position | None = None) -> None:  # fmt: skip
-        self._settings = settings
+        self._settings, self._clock, self._stop, self._resume = settings, clock, stop, resume
         self._source = parse(settings.source)
-        self._clock = clock
-        self._stop = stop
-        self._resume = resume
+        self._status = CameraStatus()
+        self._packets = self._bytes = 0
+        self._errors: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._left_behind: list[Connection] = []
+        self._unsupported: set[str] = set()
 
     @property
     def name(self) -> str:
         """The camera's name in every record."""
         return self._source.name
 
+    @property
+    def status(self) -> CameraStatus:
+        """How it is at this moment. Any thread may ask."""
+        return replace(self._status, packets=self._packets, bytes=self._bytes, errors=dict(self._errors),
+                       dropped=dict(self._dropped))  # fmt: skip
+
     def segments(self) -> Iterator[Segment]:
-        """The source's segments in order; blocks until the next is there.
+        """The source's segments in order; blocks until the next is there. One thread iterates, once.
+
+        Ends after a file's last segment, which is `final`, and when the stop event is set: a live
+        session then gives what it has, a file goes on there with `resume`.
 
         Raises:
-            SourceError: a file cannot be opened.
+            SourceError: a file cannot be opened or read.
+            UnsupportedSource: nothing in the source can be seen or heard.
         """
-        reader = Reader(self._source, self._settings, self._clock)
+        failures = 0
+        while not self._stop.is_set():
+            made = 0
+            try:
+                for segment in self._connect():
+                    made += 1
+                    yield segment
+                return
+            except SourceError as error:
+                named = type(error)(redact(f"camera {self.name} ({self._source.safe}): {error}"))
+                self._set(last_error=str(named), connected_since_ns=None)
+                if not (self._source.live and named.retriable):
+                    self._set(state="failed")
+                    raise named from error.__cause__
+            failures = 1 if made else failures + 1
+            delay_s = self._delay_s(failures)
+            log.warning("%s; trying again in %.1f s", named, delay_s)
+            self._set(state="waiting")
+            self._stop.wait(delay_s)
+
+    def _connect(self) -> Iterator[Segment]:
+        """One session; returns if it was a recording and has ended, or if stopped."""
+        self._left_behind = [connection for connection in self._left_behind if connection.stuck]
+        if len(self._left_behind) >= MAX_STUCK:
+            self._errors["stuck"] += 1
+            message = f"{MAX_STUCK} earlier connections hang and cannot be closed"
+            raise SourceError(message)
+        self._set(state="connecting")
+        connection = Connection(self._source, self._settings, self._clock, self._stop)
         try:
-            yield from self._file_segments(reader)
+            header = self._open(connection)
+            if header is not None:
+                session = self._begin(header)
+                try:
+                    yield from self._read(connection, header, session)
+                finally:
+                    session.close()
         finally:
-            reader.close()
+            connection.close()
+            self._left_behind.append(connection)
 
-    def _file_segments(self, reader: Reader) -> Iterator[Segment]:
-        stat = Path(self._source.url).stat()
-        session = hashlib.sha256(f"{Path(self._source.url).name}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}".encode())
-        session_id = session.hexdigest()[:16]
-        base = creation_time_ns(reader.creation_time, self._clock.now_ns()) or stat.st_mtime_ns
-        skip = self._resume.sequence if self._resume and self._resume.session == session_id else 0
-        zero: int | None = reader.zero_ns
-        remuxer = Remuxer()
-        for sequence, piece in enumerate(self._pieces(reader)):
-            if zero is None:
-                zero = piece.start_ns
-            if sequence >= skip:
-                yield self._segment(piece, remuxer, session_id, sequence, base, piece.start_ns - zero)
-        remuxer.close()
-
-    def _pieces(self, reader: Reader) -> Iterator[Piece]:
-        settings = self._settings
-        timeline = Timeline(seconds_to_ns(settings.max_leap_s), reader.zero_ns)
-        kinds = {track.kind for track in reader.tracks}
-        segmenter = Segmenter(seconds_to_ns(settings.segment_s), seconds_to_ns(settings.max_segment_s),
-                              has_video="video" in kinds, has_audio="audio" in kinds,
-                              start_ns=reader.zero_ns)  # fmt: skip
+    def _open(self, connection: Connection) -> Header | None:
         try:
-            for packet in reader.packets():
-                yield from segmenter.push(timeline.place(packet))
+            header = connection.open()
         except SourceError as error:
-            log.warning("camera %s: %s", self.name, error)
-        yield from segmenter.flush()
+            self._errors[_KINDS.get(type(error), "open")] += 1
+            raise
+        for codec in header.unsupported if header else ():
+            if codec not in self._unsupported:
+                self._unsupported.add(codec)
+                self._errors["unsupported_track"] += 1
+                log.warning("camera %s: codec %s is not supported, the track is left out", self.name, codec)
+        return header
 
-    def _segment(self, piece: Piece, remuxer: Remuxer, session: str, sequence: int, base: int,
-                 media_start_ns: int) -> Segment:  # fmt: skip
-        video, audio = piece.video, piece.audio
-        return Segment(
-            camera=self.name,
-            session=session,
-            sequence=sequence,
-            start_ns=base + media_start_ns,
-            duration_ns=piece.end_ns - piece.start_ns,
-            media_start_ns=media_start_ns,
-            received_ns=self._clock.now_ns(),
-            final=piece.final,
-            video=video.description if video and isinstance(video.description, VideoTrack) else None,
-            audio=audio.description if audio and isinstance(audio.description, AudioTrack) else None,
-            continues=piece.continues,
-            media=remuxer.matroska(piece),
-        )
+    def _begin(self, header: Header) -> Session:
+        """The session with its name and clock, both of which follow from a file alone."""
+        now_ns, skip = self._clock.now_ns(), 0
+        if self._source.live:
+            name = f"{now_ns:x}-{secrets.token_hex(4)}"
+            clock = RecordedClock(now_ns, header.zero_ns) if header.ends else LiveClock()
+        else:
+            stat = Path(self._source.url).stat()
+            name = self._file_session(stat.st_size, stat.st_mtime_ns)
+            created_ns, latest_ns = header.created_ns or 0, stat.st_mtime_ns + LATEST_CREATION_NS
+            sane = EARLIEST_CREATION_NS < created_ns < latest_ns
+            clock = RecordedClock(created_ns if sane else stat.st_mtime_ns, header.zero_ns)
+            skip = self._resume.sequence if self._resume and self._resume.session == name else 0
+        status = self._status
+        self._set(session=name, reconnects=status.reconnects + (status.session is not None))
+        return Session(self.name, name, self._settings, header, clock, self._clock, skip=skip,
+                       corrected=self._errors, dropped=self._dropped)  # fmt: skip
+
+    def _file_session(self, size_bytes: int, mtime_ns: int) -> str:
+        cut = (self._settings.segment_s, self._settings.max_segment_s, self._settings.max_leap_s, CUTTING)
+        identity = (Path(self._source.url).name, size_bytes, mtime_ns, *cut)
+        return hashlib.sha256("\x1f".join(map(str, identity)).encode()).hexdigest()[:16]
+
+    def _read(self, connection: Connection, header: Header, session: Session) -> Iterator[Segment]:
+        broken: SourceError | None = None
+        try:
+            for packet in connection.packets():
+                self._on_packet(packet)
+                yield from session.push(packet)
+        except SourceError as error:
+            self._errors[_KINDS.get(type(error), "read")] += 1
+            broken = error
+        if not self._source.live and (isinstance(broken, SourceTimeout) or self._stop.is_set()):
+            if broken is not None:
+                raise broken
+            return  # the file goes on here with `resume`
+        yield from session.flush()
+        broken = broken or self._missing(header, session)
+        if broken is not None and (self._source.live or not session.sequence):
+            raise broken
+        if broken is not None:  # a damaged file: what came before the damage is good
+            self._set(last_error=redact(f"camera {self.name} ({self._source.safe}): {broken}"))
+            log.warning("%s", self._status.last_error)
+        self._set(state="ended")
+
+    def _missing(self, header: Header, session: Session) -> SourceError | None:
+        """What is wrong with a source that ended without an error."""
+        if self._stop.is_set():
+            return None
+        if not header.ends:
+            self._errors["ended"] += 1
+            return SourceError("the stream ended")
+        if not session.sequence:
+            self._errors["empty"] += 1
+            return SourceError("there is no packet of picture or sound in it")
+        return None
+
+    def _on_packet(self, packet: Packet) -> None:
+        self._packets += 1
+        self._bytes += len(packet.data)
+        if self._status.connected_since_ns is None:
+            self._set(state="connected", connected_since_ns=self._clock.now_ns())
+
+    def _delay_s(self, failures: int) -> float:
+        """Doubled with each failure in a row, and shortened by up to half, so that cameras do not return in step."""
+        longest_s = self._settings.backoff_min_s * 2.0 ** min(failures - 1, 32)
+        return min(longest_s, self._settings.backoff_max_s) * _random.uniform(0.5, 1.0)
+
+    def _set(self, **changes: Any) -> None:
+        """Only the iterating thread changes the status, and swaps it whole: readers need no lock."""
+        self._status = replace(self._status, **changes)
+
+
+_KINDS: dict[type[SourceError], str] = {SourceTimeout: "timeout", UnsupportedSource: "unsupported"}

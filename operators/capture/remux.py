@@ -3,59 +3,62 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections import Counter
 from fractions import Fraction
 
 import av
+from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.stream import Stream
+from av.video.stream import VideoStream
 
-from operators.capture.packet import Track
-from operators.capture.segmenter import Piece, pts
+from operators.capture.packet import Kind, Track
+from operators.capture.segmenter import Piece
+from operators.errors import SourceError
+from operators.records import AudioTrack, VideoTrack
 
-PLACEHOLDERS = {"video": "mjpeg", "audio": "pcm_s16le"}
+PLACEHOLDERS: dict[Kind, str] = {"video": "mjpeg", "audio": "pcm_s16le"}  # codecs that PyAV lets into Matroska
 NANOSECONDS = Fraction(1, 1_000_000_000)
 # bitexact: no random ids and no dates, so the same packets always give the same bytes.
 OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 
 
-def make_template(stream: Stream) -> bytes:
-    """One track's parameters as a tiny file: the only way PyAV takes them without the container they come from."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="nut", options={"fflags": "+bitexact"}) as output:
-        packet = av.Packet(b"\0")
-        packet.stream = output.add_stream_from_template(stream, opaque=True)
-        packet.pts = packet.dts = 0
-        packet.time_base = Fraction(1, 1000)
-        output.mux_one(packet)
-    return file.getvalue()
-
-
 class Remuxer:
-    """Writes pieces; keeps the templates of a session's tracks open. Used by one thread."""
+    """Writes pieces; keeps the templates of a session's tracks open until closed. Used by one thread.
 
-    def __init__(self) -> None:
+    Args:
+        dropped: counts packets that are left out, by reason.
+    """
+
+    def __init__(self, dropped: Counter[str]) -> None:
+        self._dropped = dropped
         self._templates: dict[bytes, InputContainer] = {}
 
     def matroska(self, piece: Piece) -> bytes:
-        """The piece as a file whose time 0 is the piece's start, in milliseconds as Matroska has it."""
-        file = io.BytesIO()
+        """The piece as a file whose time 0 is the piece's start; Matroska rounds to the millisecond.
+
+        Raises:
+            SourceError: Matroska cannot hold any of it.
+        """
+        file, written = io.BytesIO(), 0
         with av.open(file, "w", format="matroska", options=OPTIONS) as output:
-            streams: dict[str, Stream] = {}
-            for track in (piece.video, piece.audio):
-                if track is not None:
-                    streams[track.kind] = self._add(output, track)
-            decode_times = _decode_times(piece)
-            for packet, dts in zip(piece.packets, decode_times, strict=True):
-                block = av.Packet(packet.data)
-                block.stream = streams[packet.track.kind]
-                block.time_base = NANOSECONDS
-                block.pts = max(pts(packet) - piece.start_ns, 0)
-                block.dts = dts
-                block.duration = packet.duration_ns
-                block.is_keyframe = packet.keyframe
-                output.mux_one(block)
+            streams = {kind: self._add(output, track) for kind, track in sorted(piece.tracks.items())}
+            for placed, dts_ns in zip(piece.packets, _decode_times(piece), strict=True):
+                packet = av.Packet(placed.packet.data)
+                packet.stream = streams[placed.kind]
+                packet.time_base = NANOSECONDS
+                packet.pts, packet.dts = max(placed.pts_ns - piece.start_ns, 0), dts_ns
+                packet.duration = placed.duration_ns
+                packet.is_keyframe = placed.packet.keyframe
+                try:
+                    output.mux_one(packet)
+                    written += 1
+                except av.FFmpegError:
+                    self._dropped["malformed"] += 1
+        if not written:
+            message = "its packets do not fit into Matroska"
+            raise SourceError(message)
         return file.getvalue()
 
     def close(self) -> None:
@@ -64,7 +67,7 @@ class Remuxer:
             container.close()
         self._templates.clear()
 
-    def _add(self, output: av.container.OutputContainer, track: Track) -> Stream:
+    def _add(self, output: OutputContainer, track: Track) -> Stream:
         template = self._templates.get(track.template)
         if template is None:
             template = self._templates[track.template] = av.open(io.BytesIO(track.template), "r", format="nut")
@@ -79,15 +82,32 @@ class Remuxer:
             return stream
 
 
-def _decode_times(piece: Piece) -> Sequence[int]:
+def make_template(stream: Stream, extradata: bytes, description: VideoTrack | AudioTrack) -> bytes:
+    """A track's parameters as a tiny file: the only way PyAV takes them without the container they are of."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="nut", options={"fflags": "+bitexact"}) as output:
+        copy = output.add_stream_from_template(stream, opaque=True)
+        copy.codec_context.extradata = extradata or None
+        if isinstance(copy, VideoStream) and isinstance(description, VideoTrack):
+            copy.codec_context.width, copy.codec_context.height = description.width, description.height
+        elif isinstance(copy, AudioStream) and isinstance(description, AudioTrack):
+            copy.codec_context.sample_rate = description.sample_rate_hz
+        packet = av.Packet(b"\0")
+        packet.stream = copy
+        packet.pts = packet.dts = 0
+        packet.time_base = Fraction(1, 1000)
+        output.mux_one(packet)
+    return file.getvalue()
+
+
+def _decode_times(piece: Piece) -> list[int]:
     """Decoding times that fit the presentation times: never falling, never after them.
 
-    The muxer insists on some but Matroska does not store them.
+    The muxer insists on some although Matroska does not keep them.
     """
     times: list[int] = []
-    earliest: dict[str, int] = {}
-    for packet in reversed(piece.packets):
-        kind = packet.track.kind
-        earliest[kind] = min(earliest.get(kind, pts(packet)), pts(packet))
-        times.append(max(earliest[kind] - piece.start_ns, 0))
+    earliest: dict[Kind, int] = {}
+    for placed in reversed(piece.packets):
+        earliest[placed.kind] = min(earliest.get(placed.kind, placed.pts_ns), placed.pts_ns)
+        times.append(max(earliest[placed.kind] - piece.start_ns, 0))
     return times[::-1]

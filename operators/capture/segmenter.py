@@ -4,164 +4,183 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from operators.capture.packet import Packet, Track
+from operators.capture.packet import Kind, PlacedPacket, Track
 
-INTRA_ONLY = frozenset({"mjpeg"})  # every picture stands for itself, in the order shown
 SLACK_NS = 50_000_000  # a keyframe this little before the wanted length is good enough
 WAIT_NS = 2_000_000_000  # how far one track may run ahead while a cut waits for the other
 MAX_PIECE_BYTES = 32 * 2**20  # cut anyway: the log takes no record above 64 MiB
 MAX_PIECE_PACKETS = 8192
+NEVER_NS = 2**63
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Piece:
-    """A segment before it is written: packets in decoding order, times on the source's scale."""
+    """A segment before it is written: packets in decoding order, on the session's time line."""
 
     start_ns: int
     end_ns: int
-    packets: tuple[Packet, ...]
+    packets: tuple[PlacedPacket, ...]
     final: bool
 
-    @property
-    def video(self) -> Track | None:
-        """The picture track, if there is a picture in this piece."""
-        return next((packet.track for packet in self.packets if packet.track.kind == "video"), None)
-
-    @property
-    def audio(self) -> Track | None:
-        """The sound track, if there is sound in this piece."""
-        return next((packet.track for packet in self.packets if packet.track.kind == "audio"), None)
+    @cached_property
+    def tracks(self) -> dict[Kind, Track]:
+        """The tracks that have packets in this piece."""
+        return {placed.kind: placed.packet.track for placed in reversed(self.packets)}
 
     @property
     def continues(self) -> bool:
         """Whether the pictures begin between keyframes."""
-        first = next((packet for packet in self.packets if packet.track.kind == "video"), None)
-        return first is not None and not first.keyframe
+        first = next((placed for placed in self.packets if placed.kind == "video"), None)
+        return first is not None and not first.packet.keyframe
+
+
+@dataclass(slots=True)
+class _Scanned:
+    """What the open piece holds so far."""
+
+    packets: int = 0
+    size_bytes: int = 0
+    tracks: dict[Kind, Track] = field(default_factory=dict)
+    newest_ns: dict[Kind, int] = field(default_factory=dict)
+
+    def add(self, placed: PlacedPacket) -> None:
+        self.packets += 1
+        self.size_bytes += len(placed.packet.data)
+        self.tracks[placed.kind] = placed.packet.track
+        self.newest_ns[placed.kind] = max(placed.pts_ns, self.newest_ns.get(placed.kind, placed.pts_ns))
 
 
 class Segmenter:
     """Cuts one session. Pure: the same packets always give the same pieces.
 
-    A piece ends at the first keyframe once `segment_ns` is reached, at the latest before the first
-    picture beyond `max_segment_ns`. Pieces tile the time line. Sound goes where its time belongs: a
-    cut waits until the sound has passed it too, for `WAIT_NS` of the other track at most.
+    A piece ends before the first keyframe once `segment_ns` is reached, at the latest before the first
+    picture beyond `max_segment_ns`, and wherever a track's parameters change. Pieces tile the time
+    line. Sound goes where its time belongs: a cut waits until the sound has passed it too, for
+    `WAIT_NS` of media at most, and not at all for sound that has stopped coming.
+
+    Args:
+        segment_ns: wanted length.
+        max_segment_ns: length at which a cut need not wait for a keyframe.
+        kinds: which tracks are expected.
+        start_ns: where the first piece begins; None: with its first packet.
+        dropped: counts packets that are left out, by reason.
     """
 
-    def __init__(self, segment_ns: int, max_segment_ns: int, *, has_video: bool, has_audio: bool,
-                 start_ns: int | None = None) -> None:  # fmt: skip
-        self.dropped: Counter[str] = Counter()
+    def __init__(self, segment_ns: int, max_segment_ns: int, kinds: frozenset[Kind], start_ns: int | None,
+                 dropped: Counter[str]) -> None:  # fmt: skip
+        self._dropped = dropped
         self._segment_ns = segment_ns
         self._max_segment_ns = max_segment_ns
-        self._has = {"video": has_video, "audio": has_audio}
-        self._newest: dict[str, int] = {}  # latest time of each track
-        self._buffer: list[Packet] = []
-        self._buffer_bytes = 0
-        self._start_ns = start_ns  # of the open piece; None: its first packet tells
+        self._kinds = kinds
+        self._start_ns = start_ns  # of the open piece; None: its earliest packet tells
+        self._earliest_ns = NEVER_NS
+        self._newest_ns: dict[Kind, int] = {}  # latest time of each track
+        self._buffer: list[PlacedPacket] = []
+        self._scanned = _Scanned()  # of the buffer up to the next cut
         self._cut: int | None = None  # where in the buffer the next piece begins
         self._seen_keyframe = False
 
-    def push(self, packet: Packet) -> Iterator[Piece]:
-        """Take the next packet, placed on the time line; gives the pieces that are complete now."""
-        if not self._accept(packet):
+    def push(self, placed: PlacedPacket) -> Iterator[Piece]:
+        """Take the next packet; gives the pieces that are complete now."""
+        if not self._accept(placed):
             return
-        self._buffer.append(packet)
-        self._buffer_bytes += len(packet.data)
-        self._newest[packet.track.kind] = max(pts(packet), self._newest.get(packet.track.kind, pts(packet)))
-        if self._cut is None and self._may_cut(len(self._buffer) - 1):
-            self._cut = len(self._buffer) - 1
-        while self._cut is not None and self._ready(self._cut):
+        for kind in self._kinds:  # a track that has not begun yet may begin now
+            self._newest_ns.setdefault(kind, placed.pts_ns)
+        self._newest_ns[placed.kind] = max(placed.pts_ns, self._newest_ns[placed.kind])
+        self._earliest_ns = min(placed.pts_ns, self._earliest_ns)
+        self._buffer.append(placed)
+        self._scan()
+        while self._cut is not None and self._is_complete(self._cut):
             yield self._close(self._cut)
-            self._cut = next((at for at in range(1, len(self._buffer)) if self._may_cut(at)), None)
+            self._scan()
 
     def flush(self) -> Iterator[Piece]:
-        """The session is over: give what is left; the last piece is final."""
+        """The session is over: give what is left. The last piece is final."""
         while self._cut is not None:
             yield self._close(self._cut)
-            self._cut = next((at for at in range(1, len(self._buffer)) if self._may_cut(at)), None)
+            self._scan()
         if self._buffer:
-            start = self._start()
-            end = max(pts(packet) + packet.duration_ns for packet in self._buffer)
-            yield Piece(start, max(end, start + 1), tuple(self._buffer), final=True)
+            start_ns = self._start()
+            end_ns = max(placed.end_ns for placed in self._buffer)
+            yield Piece(start_ns, max(end_ns, start_ns + 1), tuple(self._buffer), final=True)
             self._buffer = []
 
-    def _accept(self, packet: Packet) -> bool:
-        if packet.track.kind == "video":
-            if not self._seen_keyframe and not packet.keyframe:
-                self.dropped["before_keyframe"] += 1
-                return False
-            self._seen_keyframe = True
-        elif self._start_ns is not None and pts(packet) + packet.duration_ns <= self._start_ns:
-            self.dropped["late_audio"] += 1
-            return False
-        return True
+    def _accept(self, placed: PlacedPacket) -> bool:
+        reason = None
+        if placed.kind == "video":
+            if not self._seen_keyframe and not placed.packet.keyframe:
+                reason = "before_keyframe"
+            self._seen_keyframe |= placed.packet.keyframe
+        elif self._start_ns is not None and placed.pts_ns < self._start_ns and placed.end_ns <= self._start_ns:
+            reason = "late"
+        if len(placed.packet.data) > MAX_PIECE_BYTES:
+            reason = "oversized"
+        if reason:
+            self._dropped[reason] += 1
+        return reason is None
 
     def _start(self) -> int:
-        return self._start_ns if self._start_ns is not None else min(map(pts, self._buffer))
+        return self._earliest_ns if self._start_ns is None else self._start_ns
 
-    def _may_cut(self, at: int) -> bool:
+    def _scan(self) -> None:
+        """Look on through the buffer for the next cut."""
+        while self._cut is None and self._scanned.packets < len(self._buffer):
+            placed = self._buffer[self._scanned.packets]
+            if self._scanned.packets and self._may_begin(placed):
+                self._cut = self._scanned.packets
+            else:
+                self._scanned.add(placed)
+
+    def _may_begin(self, placed: PlacedPacket) -> bool:
         """Whether the packet may begin a piece."""
-        if at == 0:
-            return False
-        packet = self._buffer[at]
-        kind = packet.track.kind
-        before = self._buffer[:at]
-        if any(earlier.track.kind == kind and earlier.track != packet.track for earlier in before[-1:]) or (
-            (previous := next((p for p in reversed(before) if p.track.kind == kind), None)) is not None
-            and previous.track != packet.track
-        ):
+        held = self._scanned
+        if held.tracks.get(placed.kind, placed.packet.track) != placed.packet.track:
             return True
-        length = pts(packet) - self._start()
-        if self._buffer_bytes > MAX_PIECE_BYTES or len(self._buffer) > MAX_PIECE_PACKETS:
+        if held.size_bytes + len(placed.packet.data) > MAX_PIECE_BYTES or held.packets >= MAX_PIECE_PACKETS:
             return True
-        if kind == "audio":
-            if not self._has["video"]:
-                return length >= self._segment_ns
-            if any(earlier.track.kind == "video" for earlier in before):
-                return length >= self._max_segment_ns + WAIT_NS
-            return length >= self._segment_ns + WAIT_NS
-        if packet.keyframe:
-            return length >= self._segment_ns - SLACK_NS
-        return length >= self._max_segment_ns and all(
-            pts(earlier) < pts(packet) for earlier in before if earlier.track.kind == "video"
-        )
+        return placed.pts_ns - self._start() >= self._length_before(placed)
 
-    def _ready(self, at: int) -> bool:
+    def _length_before(self, placed: PlacedPacket) -> int:
+        """How long the open piece must be for this packet to begin the next."""
+        newest_ns = self._scanned.newest_ns
+        if placed.kind == "video":
+            if placed.packet.keyframe:
+                return self._segment_ns - SLACK_NS
+            in_between = placed.pts_ns <= newest_ns.get("video", placed.pts_ns - 1)
+            return NEVER_NS if in_between else self._max_segment_ns
+        if "video" not in self._kinds:
+            return self._segment_ns
+        return WAIT_NS + (self._max_segment_ns if "video" in newest_ns else self._segment_ns)
+
+    def _is_complete(self, cut: int) -> bool:
         """Whether everything that belongs before the cut has come."""
-        packet = self._buffer[at]
-        time = pts(packet)
-        if max(self._newest.values()) >= time + WAIT_NS:
+        first = self._buffer[cut]
+        if first.kind == "audio" or max(self._newest_ns.values()) >= first.pts_ns + WAIT_NS:
             return True
-        if packet.track.kind == "audio":
+        if len(self._buffer) - cut > MAX_PIECE_PACKETS:
             return True
-        if packet.track.codec not in INTRA_ONLY and packet.dts_ns != time:
-            later = (pts(p) for p in self._buffer[at + 1 :] if p.track.kind == "video")
-            if not any(pts_ns > time for pts_ns in later):
-                return False  # pictures shown before this one may still follow it
-        if not self._has["audio"]:
-            return True
-        newest = self._newest.get("audio", self._start())
-        return newest >= time or newest < time - WAIT_NS
+        if first.leads and self._newest_ns["video"] <= first.pts_ns:
+            return False
+        sound_ns = self._newest_ns.get("audio", NEVER_NS)
+        return sound_ns >= first.pts_ns or sound_ns < first.pts_ns - WAIT_NS
 
-    def _close(self, at: int) -> Piece:
-        start = self._start()
-        kind = self._buffer[at].track.kind
-        following = [pts(p) for p in self._buffer[at:] if p.track.kind == kind]
-        end = max(min(following), start + 1)
-        before: list[Packet] = []
-        after: list[Packet] = []
-        for index, packet in enumerate(self._buffer):
-            belongs = index < at if packet.track.kind == kind else pts(packet) < end
-            (before if belongs else after).append(packet)
-        self._buffer, self._start_ns = after, end
-        self._buffer_bytes = sum(len(packet.data) for packet in after)
-        return Piece(start, end, tuple(before), final=False)
-
-
-def pts(packet: Packet) -> int:
-    """The packet's presentation time, which the time line has made sure is there."""
-    if packet.pts_ns is None:
-        message = "packet was not placed on the time line"
-        raise ValueError(message)
-    return packet.pts_ns
+    def _close(self, cut: int) -> Piece:
+        """Cut before the packet; pictures shown before it although they come after it move the cut back."""
+        start_ns, kind = self._start(), self._buffer[cut].kind
+        end_ns = max(min(placed.pts_ns for placed in self._buffer[cut:] if placed.kind == kind), start_ns + 1)
+        before: list[PlacedPacket] = []
+        after: list[PlacedPacket] = []
+        for index, placed in enumerate(self._buffer):
+            if placed.kind == kind or index == 0:  # no piece is left empty
+                belongs = index < cut
+            elif placed.kind == "audio":
+                belongs = placed.pts_ns < end_ns
+            else:  # decoding order must not break: everything from the first later picture on stays together
+                belongs = placed.pts_ns < end_ns and not any(other.kind == "video" for other in after)
+            (before if belongs else after).append(placed)
+        self._buffer, self._start_ns = after, end_ns
+        self._scanned, self._cut = _Scanned(), None
+        return Piece(start_ns, end_ns, tuple(before), final=False)

@@ -1,0 +1,99 @@
+"""One session: the packets between a connect and its end, as segments on one clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from operators.capture.camera_settings import CameraSettings
+from operators.capture.packet import Packet, PlacedPacket
+from operators.capture.reader import Header
+from operators.capture.remux import Remuxer
+from operators.capture.segmenter import Piece, Segmenter
+from operators.capture.session_clock import SessionClock
+from operators.capture.timeline import Timeline
+from operators.clock import Clock, seconds_to_ns
+from operators.records import AudioTrack, Segment, VideoTrack
+
+
+class Session:
+    """Places, cuts and remuxes the packets of one session.
+
+    Args:
+        camera: its name.
+        name: the session's.
+        settings: where to cut.
+        header: what the source said when it was opened.
+        session_clock: the session's wall clock.
+        clock: says when segments of recordings were cut.
+        skip: segments before this sequence are counted and not made.
+        corrected: counts jumps of the source's clock.
+        dropped: counts packets that are left out, by reason.
+    """
+
+    def __init__(self, camera: str, name: str, settings: CameraSettings, header: Header, session_clock: SessionClock,
+                 clock: Clock, *, skip: int, corrected: Counter[str], dropped: Counter[str]) -> None:  # fmt: skip
+        self.sequence = 0  # of the next segment
+        self._camera, self._name, self._skip = camera, name, skip
+        self._clock, self._session_clock = clock, session_clock
+        self._timeline = Timeline(seconds_to_ns(settings.max_leap_s), header.zero_ns, corrected)
+        self._segmenter = Segmenter(
+            seconds_to_ns(settings.segment_s),
+            seconds_to_ns(max(settings.segment_s, settings.max_segment_s)),
+            header.kinds,
+            header.zero_ns if header.ends else None,
+            dropped,
+        )
+        self._remuxer = Remuxer(dropped)
+
+    def push(self, packet: Packet) -> Iterator[Segment]:
+        """Take the next packet; gives the segments that are complete now.
+
+        Raises:
+            SourceError: packets that no segment can hold.
+        """
+        yield from self._cut(self._timeline.place(packet))
+
+    def flush(self) -> Iterator[Segment]:
+        """Give what is left; the last segment is final.
+
+        Raises:
+            SourceError: packets that no segment can hold.
+        """
+        yield from self._cut(self._timeline.flush())
+        for piece in self._segmenter.flush():
+            yield from self._make(piece)
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._remuxer.close()
+
+    def _cut(self, placed_packets: Iterable[PlacedPacket]) -> Iterator[Segment]:
+        for placed in placed_packets:
+            self._session_clock.observe(placed)
+            for piece in self._segmenter.push(placed):
+                yield from self._make(piece)
+
+    def _make(self, piece: Piece) -> Iterator[Segment]:
+        sequence, self.sequence = self.sequence, self.sequence + 1
+        start_ns, end_ns = self._session_clock.at(piece.start_ns), self._session_clock.at(piece.end_ns)
+        media_start_ns = self._session_clock.media_at(piece.start_ns)
+        self._session_clock.advance(piece.end_ns - piece.start_ns)
+        if sequence < self._skip:
+            return
+        descriptions = [track.description for track in piece.tracks.values()]
+        received_ns = max(placed.packet.received_ns for placed in piece.packets)
+        yield Segment(
+            camera=self._camera,
+            session=self._name,
+            sequence=sequence,
+            start_ns=start_ns,
+            duration_ns=end_ns - start_ns,
+            media_start_ns=media_start_ns,
+            received_ns=received_ns or self._clock.now_ns(),
+            final=piece.final,
+            video=next((track for track in descriptions if isinstance(track, VideoTrack)), None),
+            audio=next((track for track in descriptions if isinstance(track, AudioTrack)), None),
+            continues=piece.continues,
+            media=self._remuxer.matroska(piece),
+        )
