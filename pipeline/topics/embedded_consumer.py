@@ -169,9 +169,9 @@ def fair_shares(waiting: Mapping[int, int], places: int, turn: int) -> dict[int,
     shares = dict.fromkeys(order[first:] + order[:first], 0)
     hungry = list(shares)
     while hungry and places > 0:
-        even = -(-places // len(hungry))  # rounded up
-        for partition in hungry:
-            given = min(even, places, waiting[partition] - shares[partition])
+        even = max(1, places // len(hungry))
+        for partition in hungry[:places]:
+            given = min(even, waiting[partition] - shares[partition])
             shares[partition] += given
             places -= given
         hungry = [partition for partition in hungry if shares[partition] < waiting[partition]]

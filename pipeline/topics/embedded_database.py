@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "log.sqlite3"
 BUSY_TIMEOUT_S = 10.0  # how long a write waits for other processes before LogUnavailable
-OTHER_PROCESS_POLL_S = 0.02  # how often a waiting consumer asks whether another process has committed
+OTHER_PROCESS_POLL_S = 0.025  # how often a waiting consumer asks whether another process has committed
 WAL_BYTES = 64 * 2**20  # above this the write-ahead log is folded into the file and cut
 _CHECKPOINT_PAGES = 1024  # 16 MiB: rare enough to be cheap, small enough not to be felt
 
@@ -62,6 +62,7 @@ class Database:
         self._write_lock = threading.Lock()  # threads queue here; SQLite's own waiting sleeps and is not fair
         self._committed = threading.Condition()
         self._commits = 0
+        self._led = False  # a waiting thread looks for the commits of other processes
         self._closed = False
         _refuse_inherited(self.path)
         try:
@@ -115,18 +116,35 @@ class Database:
             self._committed.notify_all()
 
     def version(self) -> tuple[int, int]:
-        """Two numbers that change with every commit: of this process, and of the others."""
+        """Two numbers, of which one changes with every commit: of this process, and of the others."""
+        commits = self._commits
         with self.reading() as db:
             row: tuple[int] = db.execute("PRAGMA data_version").fetchone()
-        return self._commits, row[0]
+        return commits, row[0]
 
     def wait(self, seen: tuple[int, int], timeout_s: float) -> None:
-        """Sleep until `version` is not `seen` any more or the time is over."""
+        """Sleep until `version` is not `seen` any more or the time is over.
+
+        Commits of this process wake everybody at once. One of the waiting threads looks for those of other
+        processes and wakes the rest, so that many waiting threads cost no more than one.
+        """
         deadline_s = time.monotonic() + timeout_s
-        while (left_s := deadline_s - time.monotonic()) > 0 and self.version() == seen:
-            with self._committed:
-                self._committed.wait_for(lambda: self._commits != seen[0] or self._closed,
-                                         min(left_s, OTHER_PROCESS_POLL_S))
+        leading = False
+        with self._committed:
+            try:
+                while self._commits == seen[0] and not self._closed and (left_s := deadline_s - time.monotonic()) > 0:
+                    if self._led and not leading:
+                        self._committed.wait(left_s)
+                        continue
+                    self._led = leading = True
+                    self._committed.wait(min(left_s, OTHER_PROCESS_POLL_S))
+                    if self._commits == seen[0] and self.version()[1] != seen[1]:
+                        self._commits += 1
+                        self._committed.notify_all()
+            finally:
+                if leading:
+                    self._led = False
+                    self._committed.notify()  # one of those still waiting leads now
 
     def bound_wal(self) -> None:
         """Cut the write-ahead log where readers have kept it from starting over; never fails, as it can wait."""

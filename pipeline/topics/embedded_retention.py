@@ -55,8 +55,8 @@ def _trim(db: sqlite3.Connection, topic: str, now_ns: int) -> None:
     db.executemany("UPDATE partitions SET first_offset = ?, bytes = bytes - ? WHERE id = ?",
                    [(offset_of(record) + 1, size, record >> OFFSET_BITS) for record, size in expired])
     (free_pages,) = db.execute("PRAGMA freelist_count").fetchone()
-    if free_pages > _FREE_PAGES:
-        db.execute(f"PRAGMA incremental_vacuum({min(_VACUUM_PAGES, free_pages - _FREE_PAGES)})").fetchall()
+    for _ in range(min(_VACUUM_PAGES, free_pages - _FREE_PAGES)):
+        db.execute("PRAGMA incremental_vacuum(1)")  # Python runs one step of this statement, which is one page
 
 
 def _removable(db: sqlite3.Connection, topic: str) -> list[sqlite3.Cursor]:

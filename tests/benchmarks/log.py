@@ -129,21 +129,20 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     asked = parser.parse_args()
-    table = Table(title=f"Records of {RECORD_BYTES // 1000} kB through the embedded log")
-    for column in ("records a transaction", "what", "plain SQLite", "embedded log", "ratio"):
-        table.add_column(column, justify="left" if column == "what" else "right")
+    table = Table("records a\ntransaction", "", "plain SQLite\nrecords/s", "\nMB/s", "embedded log\nrecords/s", "\nMB/s",
+                  "ratio", title=f"Records of {RECORD_BYTES // 1000} kB through the embedded log")
     for batch in (1, 8, 32):
         times: dict[str, tuple[float, float]] = {}
         for _ in range(ROUNDS):
             for measure in (plain, logged):
                 best(measure, asked.folder, asked.records, batch, times)
         count = asked.records // batch * batch
-        rows = [(what, times["plain"][part], times["logged"][part])
-                for part, what in enumerate(("append", "consume"))]
-        rows.append(("append + consume", sum(times["plain"]), sum(times["logged"])))
-        for what, direct_s, log_s in rows:
-            table.add_row(str(batch), what, *(f"{count / seconds:,.0f}/s {count * RECORD_BYTES / seconds / 1e6:,.0f} MB/s"
-                                              for seconds in (direct_s, log_s)), f"{direct_s / log_s:.2f}")
+        for what, plain_s, logged_s in (("append", times["plain"][0], times["logged"][0]),
+                                        ("consume", times["plain"][1], times["logged"][1]),
+                                        ("both", sum(times["plain"]), sum(times["logged"]))):
+            rates = [f"{amount / seconds:,.0f}" for seconds in (plain_s, logged_s)
+                     for amount in (count, count * RECORD_BYTES / 1e6)]
+            table.add_row(str(batch), what, *rates, f"{plain_s / logged_s:.2f}")
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         took_ms = latency(Path(folder))
     console = Console()
