@@ -18,6 +18,7 @@ from operators.clock import Clock, SystemClock, ns_to_seconds
 from operators.notify.alerter import Suppressed
 from operators.notify.outbox import Delivery
 from operators.records import Alert, Embedding, Event, Segment
+from pipeline.watcher import Watcher
 
 WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 JOURNEY_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 36000.0)
@@ -36,7 +37,7 @@ class MetricInfo:
     help: str
 
 
-class Metrics:
+class Metrics(Watcher):
     """The metrics of one process, in a registry of their own. Any thread may call any method.
 
     The `on_` methods are what workers, cameras, engines and operators report to.

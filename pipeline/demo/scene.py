@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -27,10 +24,10 @@ COATS = ((176, 60, 52), (52, 92, 160), (200, 172, 80))
 def make_scene(path: Path) -> Path:
     """Draw, synthesise and encode the scene (H.264 and AAC in MP4) into `path`."""
     with av.open(path, "w") as output:
-        video = cast(VideoStream, output.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "bf": "0"}))
+        video = output.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "bf": "0"})
         video.width, video.height, video.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
         video.codec_context.gop_size = FPS  # a keyframe a second, as cameras are set to
-        audio = cast(AudioStream, output.add_stream("aac", rate=RATE_HZ, layout="mono"))
+        audio = output.add_stream("aac", rate=RATE_HZ, layout="mono")
         audio.bit_rate = 64_000
         sound = (sounds() * 32767).astype(np.int16)
         sent = 0
