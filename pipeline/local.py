@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from operators.clock import NS_PER_S
-from operators.errors import SettingsError
+from operators.errors import LookoutError, SettingsError
 from pipeline.capture_worker import CaptureWorker
 from pipeline.event_lines import EventLines
 from pipeline.topics.base import Log
@@ -108,7 +108,7 @@ class Local:
 
     def _note(self, name: str, result: Future[None]) -> None:
         if error := result.exception():
-            log.error("%s ended: %s", name, error, exc_info=not hasattr(error, "retriable"))
+            log.error("%s ended: %s", name, error, exc_info=None if isinstance(error, LookoutError) else error)
             self._failed.append(f"{name}: {error}")
 
 

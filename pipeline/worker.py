@@ -202,9 +202,22 @@ class Worker:
                       for camera, value in self._log.state(self._lane.stage, partition).items()}
             kept |= states
             recalled += self._recall(partition, consumer.committed(partition), states)
-        self._operator.restore({camera: item.state for camera, item in kept.items()})
-        if recalled:
+        state = {camera: item.state for camera, item in kept.items()}
+        self._operator.restore(state)
+        try:
             self._operator.replay(recalled)
+        except Exception as error:  # one of them broke the operator before too, and is a dead letter
+            log.warning("%s: %s while seeing records again; leaving out those that fail", self._lane.stage,
+                        _reason(error))
+            self._operator.restore(state)
+            self._replay_one_by_one(recalled)
+
+    def _replay_one_by_one(self, records: Sequence[Any]) -> None:
+        for record in records:
+            try:
+                self._operator.replay([record])
+            except Exception as error:
+                log.warning("%s: not seen again: %s", self._lane.stage, _reason(error))
 
     def _recall(self, partition: int, committed: int, states: Mapping[str, _Kept]) -> list[Any]:
         """The committed records of one partition that its cameras' states leave out."""

@@ -195,6 +195,32 @@ def test_an_operator_that_breaks_on_one_record_loses_only_that_one(log: Embedded
     assert letter.headers["lookout-dead-reason"] == b"ZeroDivisionError: a bug"
 
 
+def test_a_record_that_breaks_the_operator_again_when_recalled_is_left_out(log: EmbeddedLog) -> None:
+    class Fragile(Summing):
+        @override
+        def recall(self, camera: str) -> int:
+            return 3
+
+        @override
+        def replay(self, batch: Sequence[Segment]) -> None:
+            for record in batch:
+                if record.sequence == 3:
+                    raise ZeroDivisionError
+            super().replay(batch)
+
+    def break_(record: Segment) -> None:
+        if record.sequence == 3:
+            raise ZeroDivisionError
+
+    put(log, *(segment(i) for i in range(1, 5)))
+    run_until_done(log, Fragile(break_))
+    put(log, segment(5))
+    second = Fragile(break_)
+    run_until_done(log, second)
+    assert second.replayed == [2, 4]
+    assert labels(log) == ["1/1", "3/3", "7/6", "12/9"]
+
+
 def test_what_advance_gives_is_committed_too(log: EmbeddedLog) -> None:
     class Late(Summing):
         """Gives one event by itself, and gives up one record that it took in before."""
