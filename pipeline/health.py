@@ -58,7 +58,6 @@ class HealthServer:
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
         self._thread.start()
-        log.info("metrics and health on http://%s:%d", host, self.port)
 
     def must_live(self, name: str, check: Check) -> None:
         """While `check` finds something wrong the process should be restarted."""

@@ -17,8 +17,7 @@ class Pending(msgspec.Struct):
 
     sink: str
     alert: Alert
-    since_ns: int
-    due_ns: int
+    due_ns: int  # wall clock of the next try
     failures: int = 0
 
     @property

@@ -16,7 +16,7 @@ from operators.base import Operator, Rejected
 from operators.clock import Clock, SystemClock, ns_to_seconds, seconds_to_ns
 from operators.errors import DeliveryRefused
 from operators.notify.backlog import MAX_PENDING, Backlog, Pending
-from operators.notify.retry import LIFETIME_NS, MAX_RETRY_AFTER_S, delay_ns
+from operators.notify.retry import MAX_RETRY_AFTER_S, RETRIES, delay_ns
 from operators.notify.sender import Attempt, Sender
 from operators.notify.sink import Sink
 from operators.records import Alert
@@ -128,8 +128,7 @@ class Outbox(Operator[Alert, Never]):
             self._ending.notify_all()
 
     def _enqueue(self, alert: Alert, sink: str) -> Iterator[Rejected[Alert]]:
-        now_ns = self._clock.now_ns()
-        pending = Pending(sink=sink, alert=alert, since_ns=now_ns, due_ns=now_ns)
+        pending = Pending(sink=sink, alert=alert, due_ns=self._clock.now_ns())
         if self._backlog.full(pending.camera, sink):
             yield _rejected(self._backlog.drop_first(pending.camera, sink), f"leaves {MAX_PENDING} newer ones waiting")
         if self._backlog.add(pending) and self._backlog.first(pending.camera, sink) is not pending:
@@ -154,7 +153,7 @@ class Outbox(Operator[Alert, Never]):
         first = self._backlog.first(attempt.alert.event.camera, attempt.sink)
         if first is None or first.alert.id != attempt.alert.id:
             return  # `restore` has taken the alert away; whoever has it now sends it
-        result = _result(attempt, outlived=not early and now_ns - first.since_ns >= LIFETIME_NS)
+        result = _result(attempt, last=not early and first.failures == RETRIES)
         self._on_delivery(Delivery(sink=attempt.sink, alert=attempt.alert, result=result,
                                    ended_ns=attempt.ended_ns, took_ns=attempt.took_ns))
         if result == "retried":
@@ -178,10 +177,10 @@ class Outbox(Operator[Alert, Never]):
                     ns_to_seconds(first.due_ns - now_ns))
 
 
-def _result(attempt: Attempt, outlived: bool) -> Result:
+def _result(attempt: Attempt, last: bool) -> Result:
     if attempt.error is None:
         return "delivered"
-    return "retried" if attempt.error.retriable and not outlived else "dead"
+    return "retried" if attempt.error.retriable and not last else "dead"
 
 
 def _rejected(pending: Pending, reason: str) -> Rejected[Alert]:

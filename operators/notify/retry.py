@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from operators.clock import NS_PER_S, seconds_to_ns
+from operators.clock import seconds_to_ns
 
 DELAYS_S = (5, 30, 120, 600, 1800, 3600, 7200, 18000, 36000)  # after the first failure, the second, ...
 JITTER = 0.2  # a delay is up to this much longer, so that many alerts do not come back at once
-LIFETIME_NS = sum(DELAYS_S) * NS_PER_S  # an alert that fails when it is this old is given up
+RETRIES = len(DELAYS_S)  # when the last of them fails too, about 19 hours after the first, an alert is given up
 MAX_RETRY_AFTER_S = 36000.0  # a receiver cannot ask to be left alone for longer
 
 

@@ -22,7 +22,7 @@ from operators.errors import DeliveryError, DeliveryRefused
 from operators.notify import outbox as outbox_module
 from operators.notify.backlog import MAX_PENDING
 from operators.notify.outbox import Delivery, Outbox
-from operators.notify.retry import DELAYS_S, JITTER, LIFETIME_NS, MAX_RETRY_AFTER_S, delay_ns
+from operators.notify.retry import DELAYS_S, JITTER, MAX_RETRY_AFTER_S, RETRIES, delay_ns
 from operators.notify.sink import Sink
 from operators.notify.webhook import Webhook, WebhookSettings
 from operators.records import Alert
@@ -370,10 +370,15 @@ def test_a_delivery_whose_alert_moved_to_another_worker_is_forgotten(stage: Call
     running = stage(sink)
     running.turn(an_alert())
     running.turn()
-    running.outbox.restore({})
+    other = stage(Scripted())
+    other.turn(an_alert(2))
+    running.outbox.restore(other.committed)
     release.set()
+    assert running.outbox.wait_idle(WAIT_S)
+    running.turn()
+    assert (running.deliveries, running.outbox.pending) == ([], 1)
     assert running.attempt() == []
-    assert (running.deliveries, running.outbox.pending) == ([], 0)
+    assert running.results() == [(an_alert(2).id, "delivered")]
 
 
 def test_a_defect_of_a_sink_is_retried_and_logged(
@@ -409,7 +414,8 @@ def test_quiesce_waits_for_what_is_under_way_and_sends_nothing_more(stage: Calla
     assert not running.outbox.quiesce(0.05)
     release.set()
     assert running.outbox.quiesce(WAIT_S)
-    running.turn()
+    for _ in range(3):
+        running.turn()
     assert running.outbox.wait_idle(WAIT_S)
     assert sink.got == [an_alert(1).id]
     assert running.outbox.pending == 1
@@ -449,7 +455,7 @@ def test_nothing_is_lost_or_reordered_over_crashes_and_failures(data: st.DataObj
     """Crashes lose what was not committed; the log gives those alerts again, as a consumer's offset says."""
     alerts = [an_alert(i, camera=data.draw(st.sampled_from(["lobby", "gate"]))) for i in range(6)]
     received: list[Alert] = []
-    outcomes = data.draw(st.lists(st.booleans(), max_size=12))
+    outcomes = data.draw(st.lists(st.booleans(), max_size=RETRIES))
 
     def answer(alert: Alert) -> None:
         if outcomes and not outcomes.pop():
@@ -499,4 +505,4 @@ def test_delays_are_bounded_and_always_the_same(alert: str, failures: int, retry
 def test_delays_differ_between_alerts_and_span_the_stated_time() -> None:
     assert len({delay_ns(f"alert-{i}", 1) for i in range(100)}) == 100
     assert (DELAYS_S[0], DELAYS_S[-1]) == (5, 36000)
-    assert sum(DELAYS_S) * NS_PER_S == LIFETIME_NS
+    assert 18 * 3600 < sum(DELAYS_S) < 20 * 3600
