@@ -210,6 +210,23 @@ def test_the_schedule_is_as_stated_and_ends_in_a_dead_letter(stage: Callable[...
     assert running.committed == {}
 
 
+def test_an_alert_that_waited_behind_another_has_its_own_schedule(stage: Callable[..., Stage]) -> None:
+    sink = Scripted(answer=failing())
+    running = stage(sink)
+    running.turn(an_alert(1), an_alert(2))
+    rejected: list[Rejected[Alert]] = []
+    while not rejected:
+        running.clock.sleep(50_000.0)
+        rejected = running.attempt()
+    running.attempt()
+    assert [item.record.id for item in rejected] == [an_alert(1).id]
+    assert running.results()[-2:] == [(an_alert(1).id, "dead"), (an_alert(2).id, "retried")]
+    sink.answer = lambda _: None
+    running.clock.sleep(10.0)
+    running.attempt()
+    assert sink.got == [an_alert(2).id]
+
+
 def test_a_refused_alert_is_given_up_at_once(stage: Callable[..., Stage], webhook: Callable[..., Webhook]) -> None:
     with Receiver(410, 200) as receiver:
         running = stage(webhook(receiver))
