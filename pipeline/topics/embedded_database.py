@@ -56,6 +56,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self._wal = folder / (FILE_NAME + "-wal")
         self._process = os.getpid()
         self._sessions: dict[threading.Thread, _Session] = {}
         self._sessions_lock = threading.Lock()
@@ -149,7 +150,7 @@ class Database:
     def bound_wal(self) -> None:
         """Cut the write-ahead log where readers have kept it from starting over; never fails, as it can wait."""
         try:
-            if self.path.with_name(FILE_NAME + "-wal").stat().st_size > WAL_BYTES:
+            if self._wal.stat().st_size > WAL_BYTES:
                 with self._write_lock, self.reading() as db:
                     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except (OSError, LogError) as error:
