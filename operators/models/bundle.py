@@ -26,7 +26,7 @@ from msgspec import Meta
 
 from operators.errors import BundleError
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 STARTER = Path(__file__).parent / "starter"
 RANK_OF_CLIP = 5  # a visual port of (B, F, H, W, 3); one of (B, H, W, 3) takes single pictures
 SENTIMENTS: tuple[Literal["negative", "neutral", "positive"], ...] = ("negative", "neutral", "positive")

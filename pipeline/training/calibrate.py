@@ -1,0 +1,125 @@
+"""Make the scores probabilities, and choose where an event opens and closes; on validation scenes only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from operators.clock import seconds_to_ns
+from operators.fuse.hysteresis import Step, Tracker, follow
+from operators.models.bundle import Label
+from pipeline.training.compose import MASKED
+from pipeline.training.fusing import Head
+from pipeline.training.matching import Span, match
+from pipeline.training.scenes import Scenes
+
+OPENINGS = np.linspace(0.3, 0.9, 13)
+CLOSES_AT = 0.5  # of the opening threshold
+FALSE_COSTS = 2.0  # a false event weighs as much as two missed ones
+PRIOR = 0.02  # how strongly an uncalibrated score is kept where there is little to calibrate on
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """logit = scale * logit + bias, per label."""
+
+    scale: Tensor  # (L,)
+    bias: Tensor  # (L,)
+
+
+def score_scenes(head: Head, scenes: Scenes, steps: int) -> Tensor:
+    """Event logits (B, T', L) of scenes longer than the window: each step from the `steps` up to it, as in serving."""
+    count = scenes.acoustic.shape[1]
+    out = []
+    with torch.inference_mode():
+        visual = head.projection(scenes.visual)  # (B, T', Dv)
+        for end in range(1, count + 1):
+            part = slice(max(0, end - steps), end)
+            padding = steps - (part.stop - part.start)
+            sensed = (nn.functional.pad(array[:, part], (0, 0, padding, 0)) for array in (visual, scenes.acoustic))
+            valid = (nn.functional.pad(array[:, part], (padding, 0))
+                     for array in (scenes.visual_valid, scenes.acoustic_valid))
+            out.append(head.fusion(*sensed, *valid)[0][:, -1])  # (B, L)
+    return torch.stack(out, dim=1)  # (B, T', L)
+
+
+def calibrate(logits: Tensor, events: Tensor) -> Calibration:
+    """Fit scale and bias of each label to (B, T, L) logits and what was there (0, 1 or MASKED)."""
+    labels = logits.shape[2]
+    scale, bias = torch.ones(labels), torch.zeros(labels)
+    for index in range(labels):
+        known = events[..., index] != MASKED
+        x, y = logits[..., index][known].double(), events[..., index][known].double()
+        if not 0 < float(y.sum()) < len(y):
+            continue
+        weights = torch.tensor([0.0, 0.0], dtype=torch.float64, requires_grad=True)  # log scale, bias
+        optimiser = torch.optim.LBFGS([weights], max_iter=50)
+
+        def loss(x: Tensor = x, y: Tensor = y, weights: Tensor = weights,
+                 optimiser: torch.optim.LBFGS = optimiser) -> Tensor:
+            optimiser.zero_grad()
+            value = nn.functional.binary_cross_entropy_with_logits(x * weights[0].exp() + weights[1], y)
+            value = value + PRIOR * weights.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        scale[index], bias[index] = weights[0].exp().item(), weights[1].item()
+    return Calibration(scale.float(), bias.float())
+
+
+def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDArray[np.float32],
+               step_s: float) -> tuple[Label, ...]:
+    """The labels with the opening threshold that finds the most events of these scenes at the least false ones.
+
+    Args:
+        labels: with thresholds to be replaced.
+        scores: (B, T, L) probabilities.
+        events: (B, T, L) what was there: 0, 1 or MASKED; a scene with a masked step is left out for that label.
+        step_s: time between steps.
+    """
+    chosen = []
+    for index, label in enumerate(labels):
+        usable = (events[..., index] != MASKED).all(axis=1)
+        best, most = label, -np.inf
+        for opening in OPENINGS:
+            trial = msgspec.structs.replace(label, open=round(float(opening), 3),
+                                            close=round(float(opening) * CLOSES_AT, 3))
+            gain = 0.0
+            for scene in np.flatnonzero(usable):
+                found = list(spans(trial, scores[scene, :, index], step_s))
+                truth = list(_runs(events[scene, :, index] == 1.0, step_s))
+                result = match(found, truth)
+                gain += result.found - FALSE_COSTS * result.false
+            if gain > most:
+                best, most = trial, gain
+        chosen.append(best)
+    return tuple(chosen)
+
+
+def spans(label: Label, scores: NDArray[np.float64], step_s: float) -> Iterator[Span]:
+    """The events that serving would report for one label's scores (T,)."""
+    tracker = Tracker()
+    for i, score in enumerate(scores):
+        step = Step(seconds_to_ns(i * step_s), seconds_to_ns((i + 1) * step_s), float(score), 0.5, (1.0, 0.0, 0.0, 0.0))
+        if follow(tracker, label, step) == "close":
+            yield _span(tracker)
+            tracker.reset()
+    if tracker.opened:
+        yield _span(tracker)
+
+
+def _span(tracker: Tracker) -> Span:
+    return Span((tracker.start_ns or 0) / 1e9, tracker.lasted_ns / 1e9)
+
+
+def _runs(there: NDArray[np.bool_], step_s: float) -> Iterator[Span]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(np.int8), [0]])))
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        yield Span(start * step_s, end * step_s)

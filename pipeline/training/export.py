@@ -1,0 +1,198 @@
+"""From torch to a bundle: three ONNX files that are shown to compute the same, and the manifest."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from operators.backends.load import BackendName
+from operators.backends.load import load as load_backend
+from operators.errors import BackendError, BundleError
+from operators.models.bundle import FORMAT, Bundle, Graph, Label, Manifest, Port, load, sha256_of
+from pipeline.training.dataset import SAMPLING
+from pipeline.training.network import SENTIMENT_CLASSES
+
+PARITY = 0.999  # least cosine between torch's output and an engine's
+ENGINES: tuple[BackendName, ...] = ("onnxruntime", "openvino")
+HALVED_BYTES = 4096  # weights from this size on are stored as float16
+CHECKED_ROWS = 3
+OPSET = 18
+EXACT = ("kernels",)  # spectra lose their floor when these are rounded
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is exported, in evaluation mode."""
+
+    visual: nn.Module
+    acoustic: nn.Module
+    fusion: nn.Module
+    visual_width: int
+    acoustic_width: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the manifest says beside the ports."""
+
+    name: str
+    version: str
+    labels: tuple[Label, ...]
+    window_steps: int
+    licence: str
+    training: Mapping[str, Any]
+
+
+def export(networks: Networks, facts: Facts, out: Path) -> Bundle:
+    """Write the bundle into `out`, complete or not at all.
+
+    Raises:
+        BundleError: an engine's output differs from torch's; nothing was written.
+    """
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        graphs = _graphs(networks, facts, partial)
+        manifest = Manifest(
+            format=FORMAT, name=facts.name, version=facts.version, labels=facts.labels,
+            step_s=SAMPLING.step_ns / 1e9, window_steps=facts.window_steps, frame_spacing_s=SAMPLING.spacing_ns / 1e9,
+            sample_rate_hz=SAMPLING.sample_rate_hz, visual=graphs["visual"], acoustic=graphs["acoustic"],
+            fusion=graphs["fusion"], licence=facts.licence, training=dict(facts.training), quality={})
+        write_manifest(manifest, partial)
+        bundle = load(partial)
+        for module, graph in ((networks.visual, manifest.visual), (networks.acoustic, manifest.acoustic),
+                              (networks.fusion, manifest.fusion)):
+            check_parity(bundle, graph, module)
+        shutil.rmtree(out, ignore_errors=True)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return load(out)
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `manifest.json`, readable."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    (folder / "manifest.json").write_bytes(text + b"\n")
+
+
+def check_parity(bundle: Bundle, graph: Graph, module: nn.Module) -> dict[str, float]:
+    """Compare every engine here with torch on the same random input; the least cosine per engine.
+
+    Raises:
+        BundleError: one is below PARITY.
+    """
+    inputs = _example(graph, CHECKED_ROWS, seed=1)
+    with torch.inference_mode():
+        result = module(*(torch.from_numpy(inputs[port.name]) for port in graph.inputs))
+    expected = dict(zip([port.name for port in graph.outputs], result if isinstance(result, tuple) else (result,),
+                        strict=True))
+    least: dict[str, float] = {}
+    for engine in ENGINES:
+        try:
+            backend = load_backend(bundle, graph, batch=CHECKED_ROWS, backend=engine)
+        except BackendError as error:
+            if "not installed" in str(error):
+                continue
+            raise
+        found = backend.run(inputs)
+        least[engine] = min(_cosine(found[name], value.numpy()) for name, value in expected.items())
+        if not least[engine] >= PARITY:
+            message = f"{graph.file}: {engine} differs from torch: cosine {least[engine]:.5f}, wanted {PARITY}"
+            raise BundleError(message)
+    return least
+
+
+def _graphs(networks: Networks, facts: Facts, folder: Path) -> dict[str, Graph]:
+    labels, steps = len(facts.labels), facts.window_steps
+    visual, acoustic = networks.visual_width, networks.acoustic_width
+    picture = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
+    ports: dict[str, tuple[nn.Module, Sequence[Port], Sequence[Port]]] = {
+        "visual": (networks.visual, [_port("frames", "uint8", *picture)], [_port("embedding", "float32", visual)]),
+        "acoustic": (networks.acoustic, [_port("samples", "float32", SAMPLING.samples)],
+                     [_port("embedding", "float32", acoustic)]),
+        "fusion": (networks.fusion, [
+            _port("visual", "float32", steps, visual), _port("acoustic", "float32", steps, acoustic),
+            _port("visual_valid", "bool", steps), _port("acoustic_valid", "bool", steps),
+        ], [
+            _port("events", "float32", steps, labels), _port("sentiment", "float32", steps, SENTIMENT_CLASSES),
+            _port("contribution", "float32", steps, labels, 2),
+        ]),
+    }
+    graphs = {}
+    for name, (module, inputs, outputs) in ports.items():
+        graph = Graph(file=f"{name}.onnx", sha256="", inputs=tuple(inputs), outputs=tuple(outputs))
+        _to_onnx(module, graph, folder / graph.file)
+        graphs[name] = msgspec.structs.replace(graph, sha256=sha256_of(folder / graph.file))
+    return graphs
+
+
+def _port(name: str, dtype: str, *shape: int) -> Port:
+    return msgspec.convert({"name": name, "dtype": dtype, "shape": ("B", *shape)}, Port)
+
+
+def _to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
+    example = _example(graph, 2, seed=0)
+    batch = torch.export.Dim("B")
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own exporter uses what torch deprecates
+        program = torch.onnx.export(
+            module, tuple(torch.from_numpy(example[port.name]) for port in graph.inputs), dynamo=True, verbose=False,
+            input_names=[port.name for port in graph.inputs], output_names=[port.name for port in graph.outputs],
+            dynamic_shapes=tuple({0: batch} for _ in graph.inputs), opset_version=OPSET)
+    if program is None:
+        message = f"{graph.file}: torch exported nothing"
+        raise BundleError(message)
+    model = program.model_proto
+    _halve(model)
+    onnx.save(model, file)
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Store large weights as float16 and cast them back: half the file, the same arithmetic afterwards."""
+    casts = []
+    for weight in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(weight)
+        if array.dtype != np.float32 or array.nbytes < HALVED_BYTES or any(name in weight.name for name in EXACT):
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+    del model.graph.value_info[:]  # shapes are inferred again by whoever loads it
+    for node in model.graph.node:
+        del node.metadata_props[:]  # the exporter's notes on where a node comes from hold paths
+        node.doc_string = ""
+
+
+def _example(graph: Graph, rows: int, *, seed: int) -> dict[str, NDArray[Any]]:
+    """Random input for a graph's ports."""
+    random = np.random.default_rng(seed)
+    draw: Mapping[str, Callable[[tuple[int, ...]], NDArray[Any]]] = {
+        "uint8": lambda shape: random.integers(0, 256, shape, np.uint8),
+        "bool": lambda shape: random.random(shape) < 0.7,  # noqa: PLR2004
+        "float32": lambda shape: np.clip(random.standard_normal(shape) * 0.3, -1, 1).astype(np.float32),
+    }
+    return {port.name: draw[port.dtype]((rows, *map(int, port.shape[1:]))) for port in graph.inputs}
+
+
+def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
+    a, b = one.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size else float(np.array_equal(a, b))

@@ -1,0 +1,68 @@
+"""Train the fusion, and the projection of the visual features with it, on composed scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.training.compose import MASKED
+from pipeline.training.dataset import UNKNOWN
+from pipeline.training.network import Fusion, VisualProjection
+from pipeline.training.scenes import Scenes, SceneSource
+
+BATCH = 64
+BATCHES_PER_EPOCH = 50
+AVERAGED = 0.995  # how slowly the averaged weights, which are the ones kept, follow the trained ones
+
+
+class Head(nn.Module):
+    """Everything after the frozen encoders: what is trained here."""
+
+    def __init__(self, projection: VisualProjection, fusion: Fusion) -> None:
+        super().__init__()
+        self.projection = projection
+        self.fusion = fusion
+
+    def forward(self, scenes: Scenes) -> tuple[Tensor, Tensor]:
+        """Events (B, T, L) and sentiment (B, T, 4), logits."""
+        visual = self.projection(scenes.visual)  # (B, T, Dv)
+        events, sentiment = self.fusion(visual, scenes.acoustic, scenes.visual_valid, scenes.acoustic_valid)
+        return events, sentiment
+
+
+def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, seed: int,
+                 done: Callable[[int, float], None] = lambda epoch, loss: None) -> Head:
+    """The head after `epochs` epochs of drawn scenes; `done(epoch, loss)` is called after each."""
+    torch.manual_seed(seed)
+    head.train()
+    averaged = deepcopy(head).eval()
+    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 1e-3, total_steps=max(2, epochs * BATCHES_PER_EPOCH), pct_start=0.1)
+    for epoch in range(epochs):
+        total = 0.0
+        for _ in range(BATCHES_PER_EPOCH):
+            loss = scene_loss(head, source.draw(BATCH, steps, dropout=True))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+            with torch.no_grad():
+                for kept, trained in zip(averaged.parameters(), head.parameters(), strict=True):
+                    kept.lerp_(trained, 1 - AVERAGED)
+        done(epoch, total / BATCHES_PER_EPOCH)
+    return averaged
+
+
+def scene_loss(head: Head, scenes: Scenes) -> Tensor:
+    """Every step's known events and sentiment."""
+    events, sentiment = head(scenes)
+    known = scenes.events != MASKED
+    loss = nn.functional.binary_cross_entropy_with_logits(events[known], scenes.events[known])
+    felt = nn.functional.cross_entropy(sentiment.flatten(0, 1), scenes.sentiment.flatten(), ignore_index=UNKNOWN)
+    return loss * 8 + felt

