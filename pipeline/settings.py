@@ -51,7 +51,8 @@ class MetricsSettings(Settings, frozen=True, kw_only=True):
     """Where /metrics, /healthz and /readyz are served."""
 
     host: Annotated[str, Meta(min_length=1, description="address to listen on")] = "127.0.0.1"
-    port: Annotated[int | None, Meta(ge=0, le=65535, description="null: not served; 0: any free port")] = None
+    port: Annotated[Annotated[int, Meta(ge=0, le=65535)] | None, Meta(
+        description="null: not served; 0: any free port")] = None
 
 
 class LookoutSettings(Settings, frozen=True, kw_only=True):

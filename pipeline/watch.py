@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -15,8 +16,9 @@ from types import FrameType
 
 from rich.console import Console
 
+from operators.capture.probe import check_source
 from operators.capture.source import parse
-from operators.clock import NS_PER_S, SystemClock
+from operators.clock import NS_PER_S, Clock, SystemClock
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle
 from operators.models.bundle import load as load_bundle
@@ -87,7 +89,10 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     """
     clock, stop = SystemClock(), stop or threading.Event()
     bundle = load_bundle(settings.model)
-    _check(settings, bundle)
+    _check(settings, bundle, clock)
+    if options.events and not (options.events.parent.is_dir() and os.access(options.events.parent, os.W_OK)):
+        message = f"--events {options.events}: no such folder, or it cannot be written"
+        raise SettingsError(message)
     board, metrics = Board(clock), Metrics()
     deliveries: Counter[str] = Counter()
 
@@ -126,7 +131,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     return Report(outcome, board, deliveries, (clock.monotonic_ns() - started_ns) / NS_PER_S)
 
 
-def _check(settings: LookoutSettings, bundle: Bundle) -> None:
+def _check(settings: LookoutSettings, bundle: Bundle, clock: Clock) -> None:
     """Refuse what cannot work before anything is written."""
     if not settings.cameras:
         message = "nothing to watch: give a SOURCE, or cameras in --config"
@@ -135,6 +140,8 @@ def _check(settings: LookoutSettings, bundle: Bundle) -> None:
     if twice := sorted(name for name, count in counts.items() if count > 1):
         message = f"cameras: the name {twice[0]!r} is given twice; write NAME=SOURCE"
         raise SettingsError(message)
+    for camera in settings.cameras:
+        check_source(camera, clock)
     webhooks = [webhook.name for webhook in settings.webhooks]
     if len(set(webhooks)) != len(webhooks):
         message = "webhooks: two have the same name"

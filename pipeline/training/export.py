@@ -121,30 +121,32 @@ def _graphs(networks: Networks, facts: Facts, folder: Path) -> dict[str, Graph]:
     visual, acoustic = networks.visual_width, networks.acoustic_width
     picture = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
     ports: dict[str, tuple[nn.Module, Sequence[Port], Sequence[Port]]] = {
-        "visual": (networks.visual, [_port("frames", "uint8", *picture)], [_port("embedding", "float32", visual)]),
-        "acoustic": (networks.acoustic, [_port("samples", "float32", SAMPLING.samples)],
-                     [_port("embedding", "float32", acoustic)]),
+        "visual": (networks.visual, [port("frames", "uint8", *picture)], [port("embedding", "float32", visual)]),
+        "acoustic": (networks.acoustic, [port("samples", "float32", SAMPLING.samples)],
+                     [port("embedding", "float32", acoustic)]),
         "fusion": (networks.fusion, [
-            _port("visual", "float32", steps, visual), _port("acoustic", "float32", steps, acoustic),
-            _port("visual_valid", "bool", steps), _port("acoustic_valid", "bool", steps),
+            port("visual", "float32", steps, visual), port("acoustic", "float32", steps, acoustic),
+            port("visual_valid", "bool", steps), port("acoustic_valid", "bool", steps),
         ], [
-            _port("events", "float32", steps, labels), _port("sentiment", "float32", steps, SENTIMENT_CLASSES),
-            _port("contribution", "float32", steps, labels, 2),
+            port("events", "float32", steps, labels), port("sentiment", "float32", steps, SENTIMENT_CLASSES),
+            port("contribution", "float32", steps, labels, 2),
         ]),
     }
     graphs = {}
     for name, (module, inputs, outputs) in ports.items():
         graph = Graph(file=f"{name}.onnx", sha256="", inputs=tuple(inputs), outputs=tuple(outputs))
-        _to_onnx(module, graph, folder / graph.file)
+        to_onnx(module, graph, folder / graph.file)
         graphs[name] = msgspec.structs.replace(graph, sha256=sha256_of(folder / graph.file))
     return graphs
 
 
-def _port(name: str, dtype: str, *shape: int) -> Port:
+def port(name: str, dtype: str, *shape: int) -> Port:
+    """A port whose first dimension is the batch."""
     return msgspec.convert({"name": name, "dtype": dtype, "shape": ("B", *shape)}, Port)
 
 
-def _to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
+def to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
+    """Write one module as an ONNX file with the ports of `graph`, its batch left open."""
     example = _example(graph, 2, seed=0)
     batch = torch.export.Dim("B")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from operators.errors import LookoutError
 from pipeline.training.dataset import Media, Problem, Row, read_media
-from pipeline.training.network import VISUAL_FEATURES, VisualTrunk
+from pipeline.training.frozen import Frozen
+from pipeline.training.network import VISUAL_FEATURES
 
 FORMAT = 3  # raised when what is cached changes
 CHUNK = 100  # clips per cache file
 DECODERS = 2  # threads
-STEPS_AT_ONCE = 8
 AUDIBLE = 1e-4  # -80 dB; a sound track that never exceeds it is as good as none
 
 
@@ -38,21 +37,20 @@ class Features:
     @property
     def heard(self) -> bool:
         """Whether there is any sound in it."""
-        return bool(np.any(np.abs(self.samples) > AUDIBLE))
+        return bool((np.abs(self.samples) > AUDIBLE).any())
 
     @property
     def seen(self) -> bool:
         """Whether there is a picture in it."""
-        return self.visual.shape[1] > 0
+        return len(self.visual[0]) > 0
 
 
-def prepare(rows: Sequence[Row], data: Path, work: Path, trunk: VisualTrunk,
+def prepare(rows: Sequence[Row], data: Path, work: Path, trunk: Frozen,
             done: Callable[[int], None] = lambda count: None) -> tuple[list[Features], list[Problem]]:
     """Decode and see all clips, or take from `work` what an earlier run has left; `done(n)` after each n more."""
     work.mkdir(parents=True, exist_ok=True)
     features: list[Features] = []
     problems: list[Problem] = []
-    trunk.eval()
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
         file = work / f"{_digest(chunk, data)}.npz"
@@ -90,7 +88,7 @@ def _decoded(rows: Sequence[Row], data: Path) -> Iterator[Media | str]:
             yield from pool.map(read, rows[start : start + 2 * DECODERS])
 
 
-def _see(clips: Iterable[Media | str], trunk: VisualTrunk, done: Callable[[int], None]) -> Arrays:
+def _see(clips: Iterable[Media | str], trunk: Frozen, done: Callable[[int], None]) -> Arrays:
     """The arrays of one cache file, by number of the clip and name."""
     arrays: Arrays = {}
     before: NDArray[np.uint8] | None = None
@@ -103,21 +101,13 @@ def _see(clips: Iterable[Media | str], trunk: VisualTrunk, done: Callable[[int],
         frames = clip.frames[clip.frames_valid]  # (S, F, H, W, 3)
         if not len(frames):
             continue
-        arrays[f"{i}.visual"] = np.stack([_through(trunk, frames), _through(trunk, frames[:, :, :, ::-1])])
+        arrays[f"{i}.visual"] = np.stack([trunk(frames), trunk(frames[:, :, :, ::-1])])
         other = frames[0, 0] if before is None else before
         early, late = [other, *frames[0, 1:]], [*[other] * (frames.shape[1] - 1), frames[0, -1]]
         cuts = np.stack([np.stack(early), np.stack(late)])  # (2, F, H, W, 3)
-        arrays[f"{i}.cut"] = _through(trunk, cuts)
+        arrays[f"{i}.cut"] = trunk(cuts)
         before = frames[-1, -1]
     return arrays
-
-
-def _through(trunk: VisualTrunk, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """uint8 (S, F, H, W, 3) -> (S, 3840)."""
-    with torch.inference_mode():
-        pieces = [trunk(torch.from_numpy(np.ascontiguousarray(frames[start : start + STEPS_AT_ONCE])))
-                  for start in range(0, len(frames), STEPS_AT_ONCE)]
-    return torch.cat(pieces).numpy().astype(np.float16)
 
 
 def _write(file: Path, arrays: Arrays) -> None:

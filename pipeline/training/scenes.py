@@ -14,7 +14,7 @@ from pipeline.training import augment
 from pipeline.training.compose import MASKED, PictureComposer, PictureTrack, Shape, SoundComposer, SoundTrack, own_sound
 from pipeline.training.dataset import NOBODY, SAMPLING
 from pipeline.training.features import Features
-from pipeline.training.network import AcousticEncoder
+from pipeline.training.frozen import Frozen
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,24 @@ class Scenes:
     sentiment: Tensor  # int64 (B, T) 0..3 or UNKNOWN
 
 
-def encode(track: SoundTrack, encoder: AcousticEncoder, hop: int) -> Heard:
+def encode(track: SoundTrack, encoder: Frozen, hop: int) -> Heard:
     """The track through the acoustic encoder, one window up to each step as in serving."""
     padded = np.concatenate([np.zeros(SAMPLING.samples - hop, np.float32), track.samples])
     windows = np.lib.stride_tricks.sliding_window_view(padded, SAMPLING.samples)[::hop]  # (T, N)
     silent: NDArray[np.bool_] = np.logical_not(windows.any(axis=1))  # (T,) all alike: the first of them is enough
     chosen = ~silent
     chosen[silent.argmax()] = True
-    with torch.inference_mode():
-        encoded = encoder(torch.from_numpy(windows[chosen])).numpy()  # (chosen windows, Da)
+    encoded = encoder(windows[chosen])  # (chosen windows, Da)
     row = np.cumsum(chosen) - 1  # (T,) where each window's result is
     row[silent] = row[silent.argmax()]
     acoustic = encoded[row]  # (T, Da)
-    return Heard(acoustic.astype(np.float16), np.ones(len(windows), np.bool_), track.events, track.sentiment)
+    return Heard(acoustic, np.ones(len(windows), np.bool_), track.events, track.sentiment)
 
 
 class SceneSource:
     """Endless scenes from the clips of one part of the data."""
 
-    def __init__(self, clips: Sequence[Features], encoder: AcousticEncoder, shape: Shape, black: NDArray[np.float16],
+    def __init__(self, clips: Sequence[Features], encoder: Frozen, shape: Shape, black: NDArray[np.float16],
                  seed: int) -> None:
         self._random = np.random.default_rng(seed)
         self._torch = torch.Generator().manual_seed(seed)

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -28,8 +27,9 @@ from pipeline.training.acoustics import Sound, train_acoustic
 from pipeline.training.calibrate import Calibration, calibrate, score_scenes, thresholds
 from pipeline.training.compose import Shape
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
-from pipeline.training.export import Facts, Networks, export
+from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
+from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
 from pipeline.training.network import (
     VISUAL_FEATURES,
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 WIDTH = 256  # Dv and Da
 WINDOW_STEPS = 16  # 8 s
 SCENE_STEPS = 32
+PICTURES = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
 HOP = SAMPLING.step_ns * SAMPLING.sample_rate_hz // 1_000_000_000
 # Heard every day: worth writing down, not worth waking anybody. Every other label is alertable.
 ROUTINE = frozenset({"air_conditioner", "baby_laugh", "car_horn", "children_playing", "dog_bark", "drilling",
@@ -98,8 +99,11 @@ class _Run:
     """The stages of one training, each taken from the work folder if it is there."""
 
     def __init__(self, data: Path, work: Path, plan: Plan, bars: Progress) -> None:
-        self.trunk = VisualTrunk().eval()
         self._data, self._work, self._plan, self._bars = data, work, plan, bars
+        work.mkdir(parents=True, exist_ok=True)
+        self.trunk = VisualTrunk().eval()
+        self._seen = Frozen(self.trunk, port("frames", "uint8", *PICTURES),
+                            port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
         self._digest = hashlib.sha256()
 
     def features(self, rows: Sequence[Row], parts: dict[Source, Part]) -> tuple[Clips, list[Problem]]:
@@ -110,7 +114,7 @@ class _Run:
         wanted = {part: [row for row in rows if parts[row.source] == part] for part in opened}
         bar = self._bars.add_task("decode and see", total=sum(map(len, wanted.values())))
         for part, chosen in wanted.items():
-            clips[part], faults = prepare(chosen, self._data, self._work / "clips", self.trunk,
+            clips[part], faults = prepare(chosen, self._data, self._work / "clips", self._seen,
                                           lambda count: self._bars.advance(bar, count))
             problems += faults
             self._digest.update(repr([(clip.row, len(clip.samples)) for clip in clips[part]]).encode())
@@ -145,11 +149,13 @@ class _Run:
         shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
         fusion = Fusion(visual=WIDTH, acoustic=WIDTH, labels=len(labels), steps=WINDOW_STEPS)
         head = Head(_projection(clips["train"]), fusion)
-        black = self._black()
+        black = self._seen(np.zeros((1, *PICTURES), np.uint8))[0]
+        heard = Frozen(encoder, port("samples", "float32", SAMPLING.samples), port("embedding", "float32", WIDTH),
+                       self._work / "acoustic.onnx")
 
         def source(part: Part, scenes: int, *, seed: int) -> SceneSource:
             bar = self._bars.add_task(f"compose, {part}", total=scenes)
-            made = SceneSource(clips[part], encoder, shape, black, seed)
+            made = SceneSource(clips[part], heard, shape, black, seed)
             for _ in range(scenes):
                 made.fill(1, alone=False)
                 self._bars.advance(bar)
@@ -183,11 +189,6 @@ class _Run:
     def _epochs(self, name: str, epochs: int) -> Callable[[int, float], None]:
         bar = self._bars.add_task(name, total=epochs)
         return lambda epoch, loss: self._bars.update(bar, completed=epoch + 1, description=f"{name} {loss:.3f}")
-
-    def _black(self) -> NDArray[np.float16]:
-        frames = torch.zeros(1, SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3, dtype=torch.uint8)
-        with torch.inference_mode():
-            return np.asarray(self.trunk(frames)[0].numpy().astype(np.float16))
 
 
 def _labels(clips: Sequence[Features]) -> tuple[Label, ...]:

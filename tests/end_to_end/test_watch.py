@@ -64,13 +64,16 @@ def test_a_second_run_over_the_same_folder_has_nothing_left_to_do(scene: Path, b
 def test_ctrl_c_stops_gracefully_and_the_next_run_gives_the_rest(scene: Path, bundle: Path, tmp_path: Path) -> None:
     whole = run("watch", scene, "--model", bundle, "--data", tmp_path / "whole", "--json").stdout
     arguments = ("watch", scene, "--model", bundle, "--data", tmp_path / "data", "--json")
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    first = process.stdout.readline()  # at least one event is out
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert "watched 1 camera" in errors
+    with (tmp_path / "errors").open("w+") as errors:
+        process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()  # at least one event is out
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        errors.seek(0)
+        assert "watched 1 camera" in errors.read()
     assert first + rest + run(*arguments).stdout == whole
 
 
