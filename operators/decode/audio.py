@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import av
@@ -13,19 +13,25 @@ from numpy.typing import NDArray
 from operators.clock import NS_PER_S
 from operators.decode.video import Counts, Packet
 
-PREROLL_PACKETS = 4  # AAC and Opus need up to 80 ms before the first sample they give is right
-HELD_GAP_NS = 2_000_000  # timestamps are whole milliseconds: a smaller gap is rounding, not silence
+PREROLL_PACKETS = 8  # Opus needs 80 ms, four of its usual packets, before the first sample is right; AAC less
+JITTER_NS = 20_000_000  # a packet this little off from where the sound before it ended follows it without a break
+HELD_GAP_NS = 2_000_000  # a smaller hole comes from rounded times and is no silence
+MAX_SOUND_S = 64  # of one segment; a longer one is damaged or hostile
+RATES_HZ = range(4000, 192_001)
+MAX_CHANNELS = 16
 SILENCE_DBFS = -120.0
 
 
 class AudioDecoder:
     """Decodes segment after segment, each with a fresh decoder warmed up on the packets before it.
 
-    So the samples of a segment depend on it and on a few packets before it, never on how long the
-    process has been running.
+    So the samples of a segment depend on it, on a few packets before it and on `next_ns`, never on how
+    long the process has been running. Packets follow each other by the count of their samples, since
+    their times are whole milliseconds; their times count where they tell of a gap.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
+        self.next_ns: int | None = None  # where the sound so far ends; a restart has to bring it along
         self._rate_hz = sample_rate_hz
         self._parameters: tuple[object, ...] = ()
         self._preroll: list[av.Packet[Any]] = []
@@ -33,6 +39,8 @@ class AudioDecoder:
     def decode(self, template: AudioCodecContext, packets: Sequence[Packet],
                counts: Counts) -> tuple[int, NDArray[np.float32]]:
         """The time of the first sample and the samples, float32 (n,) in -1..1, mono.
+
+        The resampler holds back the last millisecond or two, which the next segment gives.
 
         Args:
             template: the segment's stream parameters.
@@ -42,33 +50,91 @@ class AudioDecoder:
         parameters = (template.name, template.extradata, template.sample_rate, template.layout.name)
         if parameters != self._parameters:
             self._parameters, self._preroll = parameters, []
-        context = cast(AudioCodecContext, AudioCodecContext.create(template.name, "r"))
-        context.extradata = template.extradata
-        context.sample_rate, context.layout = template.sample_rate, template.layout
-        context.thread_count = 1
-        resampler = av.AudioResampler("fltp", "mono", self._rate_hz)
-
-        native_hz = template.sample_rate
-        warmup = self._decode_all(context, self._preroll, Counts())
-        frames = self._decode_all(context, [item.packet for item in packets], counts)
+        stream = _Stream(template, self._rate_hz)
+        for packet in self._preroll:
+            stream.decode(packet, Counts())
+        first_ns = stream.begin()
+        stream.decode(packets[0].packet, counts)
+        start_ns = self._start_ns(packets, stream.reached_ns)
+        for item in packets[1:]:
+            stream.skip_to(item.time_ns - start_ns)
+            stream.decode(item.packet, counts)
+        self.next_ns = start_ns + stream.reached_ns
         self._preroll = [item.packet for item in packets][-PREROLL_PACKETS:]
-        skip = round(sum(frame.samples for frame in warmup) * self._rate_hz / native_hz)
-        pieces = [out.to_ndarray()[0] for frame in (*warmup, *frames, None) for out in resampler.resample(frame)]
-        samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        return packets[0].time_ns, np.clip(np.nan_to_num(samples[skip:]), -1.0, 1.0).astype(np.float32, copy=False)
+        samples = np.concatenate(stream.pieces) if stream.pieces else np.zeros(0, np.float32)
+        return start_ns + first_ns, np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32, copy=False)
 
-    @staticmethod
-    def _decode_all(context: AudioCodecContext, packets: Iterable[av.Packet[Any]],
-                    counts: Counts) -> list[av.AudioFrame]:
-        frames: list[av.AudioFrame] = []
-        for packet in packets:
-            try:
-                frames += context.decode(packet)
-            except (av.FFmpegError, ValueError):
-                counts.errors += 1
+    def _start_ns(self, packets: Sequence[Packet], first_length_ns: int) -> int:
+        """Where the first packet's sound begins: where the last one ended, or at the packet's own time."""
+        start_ns = packets[0].time_ns
+        if self.next_ns is not None and abs(start_ns - self.next_ns) <= JITTER_NS:
+            return self.next_ns
+        # No packet has a time before its segment, but what a codec needs to begin lies there: the second one tells.
+        early_ns = start_ns + first_length_ns - packets[1].time_ns if len(packets) > 1 else 0
+        return start_ns - min(early_ns, first_length_ns) if early_ns > HELD_GAP_NS else start_ns
+
+
+class _Stream:
+    """One decoder and its resampler: packets in, samples and the time they reach out."""
+
+    def __init__(self, template: AudioCodecContext, rate_hz: int) -> None:
+        self.pieces: list[NDArray[np.float32]] = []
+        self._context = cast(AudioCodecContext, AudioCodecContext.create(template.name, "r"))
+        self._context.extradata = template.extradata
+        self._context.sample_rate, self._context.layout = template.sample_rate, template.layout
+        self._context.thread_count = 1
+        self._resampler = av.AudioResampler("fltp", rate=rate_hz)
+        self._rate_hz = rate_hz
+        self._form: tuple[int, str, str] | None = None  # rate, layout and sample format of the first frame
+        self._decoded = 0  # samples at their own rate
+
+    @property
+    def reached_ns(self) -> int:
+        """Length of the sound decoded since `begin`."""
+        return self._decoded * NS_PER_S // self._form[0] if self._form else 0
+
+    def begin(self) -> int:
+        """What came until now was to warm up: forget it. Tells where, seen from here, the first sample lies."""
+        given_ns = sum(map(len, self.pieces)) * NS_PER_S // self._rate_hz
+        first_ns = given_ns - self.reached_ns
+        self.pieces, self._decoded = [], 0
+        return first_ns
+
+    def skip_to(self, time_ns: int) -> None:
+        """Give silence up to `time_ns` since `begin` if the sound so far ends well before it."""
+        gap_ns = min(time_ns, MAX_SOUND_S * NS_PER_S) - self.reached_ns
+        if self._form is None or gap_ns <= JITTER_NS:
+            return
+        rate_hz, layout, form = self._form
+        silent = gap_ns * rate_hz // NS_PER_S
+        for start in range(0, silent, rate_hz):
+            frame = av.AudioFrame(form, layout, min(rate_hz, silent - start))
+            for plane in frame.planes:
+                plane.update((b"\x80" if form.startswith("u8") else b"\0") * plane.buffer_size)
+            frame.sample_rate = rate_hz
+            self._give(frame)
+
+    def decode(self, packet: av.Packet[Any], counts: Counts) -> None:
+        """Take one packet; a frame that is out of bounds or unlike the first counts as an error."""
+        try:
+            frames = self._context.decode(packet)
+        except (av.FFmpegError, ValueError):
+            counts.errors += 1
+            return
         for frame in frames:
-            frame.pts = None  # the samples are placed by counting, not by each frame's rounded time
-        return frames
+            form = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if self._form is None and frame.sample_rate in RATES_HZ and frame.layout.nb_channels <= MAX_CHANNELS:
+                self._form = form
+            if form == self._form and self.reached_ns <= MAX_SOUND_S * NS_PER_S:
+                self._give(frame)
+            else:
+                counts.errors += 1
+
+    def _give(self, frame: av.AudioFrame) -> None:
+        frame.pts = None  # the samples are placed by counting, not by each frame's rounded time
+        self._decoded += frame.samples
+        # The mean of the channels; FFmpeg's own mix is 3 dB louder and would be cut off where it exceeds 1.
+        self.pieces += [out.to_ndarray().mean(axis=0) for out in self._resampler.resample(frame)]
 
 
 class SoundBuffer:

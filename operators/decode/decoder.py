@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from operators.base import Operator, Rejected, Settings
-from operators.clock import NS_PER_S, Clock, ticks_to_ns
+from operators.clock import NS_PER_S, Clock, seconds_to_ns, ticks_to_ns
 from operators.decode.audio import AudioDecoder, SoundBuffer, level_dbfs
 from operators.decode.video import MAX_PICTURE_AGE_NS, Counts, Packet, PictureSampler, VideoDecoder
 from operators.errors import MediaError
@@ -31,7 +31,10 @@ from operators.records import Clip, Health, Segment
 log = logging.getLogger(__name__)
 
 HOLD_NS = NS_PER_S  # how long a step waits for the slower sense
-HELD_SOUND_NS = 8 * NS_PER_S  # sound kept beyond one window, for segments of up to several seconds
+HELD_SOUND_NS = 32 * NS_PER_S  # sound kept beyond one window: as long as the longest segment
+STRAY_NS = 2 * NS_PER_S  # how far a packet's time may lie outside of its segment
+MAX_PACKETS = 16384  # per segment; a segment with more is damaged or hostile
+MAX_PACKET_BYTES = 64 * 2**20  # of all packets together, unpacked
 MAX_STEPS = 64  # per segment; a longer one is damaged or hostile
 MAX_RECALLED = 64  # segments replayed after a restart, at most
 
@@ -50,6 +53,7 @@ class _Progress(msgspec.Struct, frozen=True):
 
     session: str
     next_step_ns: int
+    heard_ns: int | None = None  # where the sound ended after the first of the recalled segments
 
 
 @dataclass
@@ -64,6 +68,7 @@ class _CameraState:
     video: VideoDecoder = field(default_factory=VideoDecoder)
     chain: int = 0  # segments since the last keyframe start, this one included
     ends_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))
+    heard_ns: deque[int | None] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))  # sound's, after each
 
 
 class Decoder(Operator[Segment, Clip]):
@@ -73,9 +78,11 @@ class Decoder(Operator[Segment, Clip]):
         """Decode to what `sampling`, a property of the model bundle, asks for."""
         self._settings, self._sampling, self._clock = settings, sampling, clock
         self._sound_ns = round(sampling.samples / sampling.sample_rate_hz * NS_PER_S)
+        self._pictures_ns = (sampling.pictures - 1) * sampling.spacing_ns
         self._cameras: dict[str, _CameraState] = {}
         self._progress: dict[str, _Progress] = {}
         self._changed: set[str] = set()
+        self._replaying = False
 
     @override
     def process(self, batch: Sequence[Segment]) -> Iterator[Clip | Rejected[Segment]]:
@@ -89,10 +96,12 @@ class Decoder(Operator[Segment, Clip]):
                 yield Rejected(segment, error)
             finally:
                 state.ends_ns.append(segment.end_ns)
+                state.heard_ns.append(state.audio.next_ns)
 
     @override
     def snapshot(self) -> Mapping[str, bytes]:
-        changed = {camera: msgspec.msgpack.encode(_Progress(state.session, state.next_step_ns))
+        changed = {camera: msgspec.msgpack.encode(_Progress(state.session, state.next_step_ns,
+                                                            state.heard_ns[-self.recall(camera)]))
                    for camera in self._changed if (state := self._cameras.get(camera))}
         self._changed.clear()
         return changed
@@ -109,16 +118,22 @@ class Decoder(Operator[Segment, Clip]):
         state = self._cameras.get(camera)
         if state is None or not state.ends_ns:
             return 0
-        since_ns = state.next_step_ns - self._sampling.step_ns - max(self._sound_ns, MAX_PICTURE_AGE_NS)
-        spanned = sum(end_ns > since_ns for end_ns in state.ends_ns) + 1  # one more warms up the sound
+        since_ns = state.next_step_ns - max(self._sound_ns, self._pictures_ns + MAX_PICTURE_AGE_NS)
+        spanned = sum(end_ns > since_ns for end_ns in state.ends_ns) + 2  # one warms up the sound, one more places it
         return min(max(spanned, state.chain), MAX_RECALLED, len(state.ends_ns))
 
     @override
     def replay(self, batch: Sequence[Segment]) -> None:
         progress, self._progress = self._progress, {}
-        for item in self.process(batch):
-            if isinstance(item, Rejected):
-                log.debug("segment %s of camera %s was rejected before", item.record.sequence, item.record.camera)
+        self._replaying = True
+        for segment in batch:
+            first = segment.camera not in self._cameras
+            for item in self.process([segment]):
+                if isinstance(item, Rejected):
+                    log.debug("segment %s of camera %s was rejected before", segment.sequence, segment.camera)
+            if first and (known := progress.get(segment.camera)):
+                self._cameras[segment.camera].audio.next_ns = known.heard_ns
+        self._replaying = False
         for camera, known in progress.items():
             state = self._cameras.get(camera)
             if state is None or state.session != known.session:
@@ -148,24 +163,27 @@ class Decoder(Operator[Segment, Clip]):
     def _decode(self, state: _CameraState, segment: Segment) -> Clip:
         counts = Counts()
         samples: NDArray[np.float32] | None = None
+        skew_ns: int | None = None
         if segment.media:
             try:
                 with av.open(io.BytesIO(segment.media), "r", format="matroska") as container:
-                    video, audio = _packets(container, segment.start_ns)
+                    video, audio = _packets(container, segment, counts)
                     counts.received = len(video)
                     if video:
                         self._see(state, segment, container.streams.video[0].codec_context, video, counts)
                     if audio:
                         samples = self._hear(state, container.streams.audio[0].codec_context, audio, counts)
+                    if video and audio and state.audio.next_ns is not None:
+                        skew_ns = state.audio.next_ns - _end_ns(video, segment)
             except (av.FFmpegError, ValueError) as error:
                 message = (f"camera {segment.camera}: segment {segment.sequence} of session {segment.session} "
                            f"cannot be read: {error}")
                 raise MediaError(message) from error
-        return self._clip(state, segment, counts, samples)
+        return self._clip(state, segment, counts, samples, skew_ns)
 
     def _see(self, state: _CameraState, segment: Segment, template: av.VideoCodecContext,
              packets: Sequence[Packet], counts: Counts) -> None:
-        if segment.live and self._waited_s(segment) > self._settings.skip_after_s:
+        if self._late(segment, self._settings.skip_after_s):
             state.video.reset()
             return counts.shed_all("overload", len(packets))
         if segment.continues and not state.video.ready:
@@ -185,16 +203,17 @@ class Decoder(Operator[Segment, Clip]):
         return samples
 
     def _clip(self, state: _CameraState, segment: Segment, counts: Counts,
-              samples: NDArray[np.float32] | None) -> Clip:
+              samples: NDArray[np.float32] | None, skew_ns: int | None) -> Clip:
         sampling = self._sampling
         steps = list(self._due_steps(state, segment))
-        halve = segment.live and self._waited_s(segment) > self._settings.halve_after_s
+        unseen = "overload" in counts.shed
+        halve = not counts.shed and self._late(segment, self._settings.halve_after_s)
         shape = (len(steps), sampling.pictures, sampling.height_px, sampling.width_px, 3)
         frames, frames_valid = np.zeros(shape, np.uint8), np.zeros(len(steps), np.bool_)
         sounds, sounds_valid = np.zeros((len(steps), sampling.samples), np.float32), np.zeros(len(steps), np.bool_)
         for i, step_ns in enumerate(steps):
             halved = halve and (step_ns // sampling.step_ns) % 2 == 1
-            if not halved and (pictures := self._pictures_at(state, step_ns)):
+            if not (halved or unseen) and (pictures := self._pictures_at(state, step_ns)):
                 frames[i], frames_valid[i] = np.stack(pictures), True
             if (window := state.sound.window(step_ns, sampling.samples)) is not None:
                 sounds[i], sounds_valid[i] = window, True
@@ -203,7 +222,8 @@ class Decoder(Operator[Segment, Clip]):
         health = Health(frames=counts.received, sampled=int(frames_valid.sum()) * sampling.pictures,
                         decode_errors=counts.errors, shed=counts.shed,
                         level_dbfs=None if samples is None else level_dbfs(samples),
-                        skew_ns=_skew_ns(state, segment, counts))
+                        skew_ns=skew_ns)
+        state.pictures.forget_before(state.next_step_ns - self._pictures_ns)
         return Clip(camera=segment.camera, session=segment.session, sequence=segment.sequence,
                     start_ns=segment.start_ns, duration_ns=segment.duration_ns,
                     media_start_ns=segment.media_start_ns, received_ns=segment.received_ns, final=segment.final,
@@ -211,18 +231,18 @@ class Decoder(Operator[Segment, Clip]):
                     samples=sounds, samples_valid=sounds_valid, health=health)
 
     def _due_steps(self, state: _CameraState, segment: Segment) -> Iterator[int]:
-        """The times of the steps that nothing still to come can change."""
+        """The times of the steps that nothing still to come can change, a picture at the very time included."""
         reached_ns = segment.end_ns
         if segment.final:
-            reached_ns += self._sampling.step_ns - 1  # a last step for what began after the last full one
+            reached_ns += self._sampling.step_ns  # a last step for what began after the last full one
         else:
             senses = [state.pictures.newest_ns if segment.video and segment.continued else None,
                       state.sound.end_ns if segment.audio else None]
             waiting = [max(at_ns, segment.end_ns - HOLD_NS) for at_ns in senses if at_ns is not None]
             reached_ns = min([reached_ns, *waiting])
-        too_many = (reached_ns - state.next_step_ns) // self._sampling.step_ns - MAX_STEPS
+        too_many = -((state.next_step_ns - reached_ns) // self._sampling.step_ns) - MAX_STEPS
         state.next_step_ns += max(0, too_many) * self._sampling.step_ns
-        while state.next_step_ns <= reached_ns:
+        while state.next_step_ns < reached_ns:
             yield state.next_step_ns
             state.next_step_ns += self._sampling.step_ns
 
@@ -238,23 +258,36 @@ class Decoder(Operator[Segment, Clip]):
             pictures.append(pictures[-1] if earlier is None else earlier)
         return pictures[::-1]
 
-    def _waited_s(self, segment: Segment) -> float:
-        return (self._clock.now_ns() - segment.received_ns) / NS_PER_S
+    def _late(self, segment: Segment, after_s: float) -> bool:
+        """Whether the segment has waited too long; what is seen again after a restart never has."""
+        waited_ns = self._clock.now_ns() - segment.received_ns
+        return segment.live and not self._replaying and waited_ns > seconds_to_ns(after_s)
 
 
-def _packets(container: av.container.InputContainer, start_ns: int) -> tuple[list[Packet], list[Packet]]:
-    """The segment's video and audio packets in the order they lie, with absolute times."""
-    packets: dict[str, list[Packet]] = {"video": [], "audio": []}
-    for packet in container.demux():
-        if packet.size and packet.pts is not None and packet.stream.type in packets:
-            time_ns = start_ns + ticks_to_ns(packet.pts, packet.time_base)
-            packets[packet.stream.type].append(Packet(time_ns, packet))
-    return packets["video"], packets["audio"]
+def _packets(container: av.container.InputContainer, segment: Segment,
+             counts: Counts) -> tuple[list[Packet], list[Packet]]:
+    """The packets of the first picture and the first sound track in the order they lie, with absolute times."""
+    packets: dict[int, list[Packet]] = {}
+    chosen = [tracks[0] for tracks in (container.streams.video, container.streams.audio) if tracks]
+    if any(stream.codec_context is None for stream in chosen):
+        message = "unknown codec"
+        raise ValueError(message)
+    total_bytes = 0
+    for number, packet in enumerate(container.demux(*chosen)):
+        total_bytes += packet.size
+        if number > MAX_PACKETS or total_bytes > MAX_PACKET_BYTES:
+            message = f"more than {MAX_PACKETS} packets or {MAX_PACKET_BYTES} bytes"
+            raise ValueError(message)
+        if packet.size and packet.pts is not None:
+            time_ns = segment.start_ns + ticks_to_ns(packet.pts, packet.time_base)
+            if segment.start_ns - STRAY_NS <= time_ns <= segment.end_ns + STRAY_NS:
+                packets.setdefault(packet.stream_index, []).append(Packet(time_ns, packet))
+            else:
+                counts.errors += 1
+    kinds = {stream.type: packets.get(stream.index, []) for stream in chosen}
+    return kinds.get("video", []), kinds.get("audio", [])
 
 
-def _skew_ns(state: _CameraState, segment: Segment, counts: Counts) -> int | None:
-    """How far the sound has come beyond the pictures, each taken to last until the next one."""
-    seen_ns, heard_ns = state.pictures.newest_ns, state.sound.end_ns
-    if not (segment.video and segment.audio and counts.received) or seen_ns is None or heard_ns is None:
-        return None
-    return heard_ns - seen_ns - segment.duration_ns // counts.received
+def _end_ns(video: Sequence[Packet], segment: Segment) -> int:
+    """Where the pictures end, the last one taken to last as long as the others do on average."""
+    return max(item.time_ns for item in video) + segment.duration_ns // len(video)

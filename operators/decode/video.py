@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 MICROSECONDS = Fraction(1, 1_000_000)  # decoders carry our absolute times in this unit
 MAX_PICTURE_AGE_NS = 2_000_000_000  # an older picture no longer shows what is there
-SHOWN_PICTURES = 64  # sampled pictures kept; steps waiting for late sound need a few seconds of them
+SHOWN_PICTURES = 256  # sampled pictures kept at most; `forget_before` drops them much earlier
+MAX_PIXELS = 8192 * 4320  # of one picture; a larger one is damaged or hostile, and is counted as an error
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class VideoDecoder:
         if not continues or self._context is None:
             self._context = cast(VideoCodecContext, VideoCodecContext.create(template.name, "r"))
             self._context.extradata = template.extradata
+            self._context.options = {"max_pixels": str(MAX_PIXELS)}
             self._context.thread_count = 1  # cameras run side by side; threads inside one only add delay
         context = self._context
         for item in packets:
@@ -118,8 +120,8 @@ class PictureSampler:
         if self._newest and time_ns <= self._newest[0]:
             return  # a decoder may repeat a time after damage; the first one counts
         self._show_until(time_ns)
-        self._newest, self._newest_scaled = (time_ns, frame), None
-        if self._first is None:
+        seen_ns, (self._newest, self._newest_scaled) = self.newest_ns, ((time_ns, frame), None)
+        if seen_ns is None or time_ns - seen_ns > MAX_PICTURE_AGE_NS:
             self._first = (time_ns, self._scaled())
 
     def at(self, time_ns: int) -> NDArray[np.uint8] | None:
@@ -132,8 +134,13 @@ class PictureSampler:
         return None
 
     def before_first(self, time_ns: int) -> NDArray[np.uint8] | None:
-        """The very first picture, standing in for the time before it; None from then on."""
+        """The first picture after a time without any, standing in for that time; None from then on."""
         return self._first[1] if self._first and time_ns < self._first[0] else None
+
+    def forget_before(self, time_ns: int) -> None:
+        """No picture before `time_ns` will be asked for any more."""
+        while self._shown and self._shown[0][0] < time_ns:
+            self._shown.popleft()
 
     def _show_until(self, end_ns: int) -> None:
         """Note the newest picture at every sampling time that it covered before `end_ns`."""
