@@ -24,7 +24,7 @@ Draw = Callable[[float, NDArray[np.uint8]], None]  # time in seconds, picture (H
 Tone = float | Callable[[NDArray[np.float64]], NDArray[np.float64]]  # hertz, or times in seconds -> -1..1
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp8": "libvpx", "vp9": "libvpx-vp9", "opus": "libopus",
-            "mp3": "libmp3lame", "av1": "libsvtav1"}  # fmt: skip
+            "mp3": "libmp3lame", "av1": "libsvtav1"}
 PIXELS = {"mjpeg": "yuvj420p"}
 RATES_HZ = {"pcm_mulaw": 8000, "pcm_alaw": 8000}  # telephone sound has one rate
 FAST: dict[str, dict[str, str]] = {
@@ -103,9 +103,9 @@ def make_video(
 
 
 def _add_video(output: OutputContainer, codec: str, fps: int, size: tuple[int, int], gop: int,
-               options: dict[str, str]) -> VideoStream:  # fmt: skip
+               options: dict[str, str]) -> VideoStream:
     stream = cast(VideoStream, output.add_stream(ENCODERS.get(codec, codec), rate=fps,
-                                                 options={**FAST.get(codec, {}), **options}))  # fmt: skip
+                                                 options={**FAST.get(codec, {}), **options}))
     stream.width, stream.height = size
     stream.pix_fmt = PIXELS.get(codec, "yuv420p")
     stream.codec_context.gop_size = gop

@@ -27,7 +27,7 @@ class RtspServer:
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
         command = [str(Path(sys.executable).with_name("rtsp-server")), "-d", str(self.folder), "-H", "127.0.0.1",
-                   "-p", str(self.port), "-cp", str(self._control_port)]  # fmt: skip
+                   "-p", str(self.port), "-cp", str(self._control_port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_port(self.port, self._process)
 

@@ -73,7 +73,7 @@ class Camera:
     """
 
     def __init__(self, settings: CameraSettings, *, clock: Clock, stop: threading.Event,
-                 resume: Position | None = None) -> None:  # fmt: skip
+                 resume: Position | None = None) -> None:
         self._settings, self._clock, self._stop, self._resume = settings, clock, stop, resume
         self._source = parse(settings.source)
         self._status = CameraStatus()
@@ -92,7 +92,7 @@ class Camera:
     def status(self) -> CameraStatus:
         """How it is at this moment. Any thread may ask."""
         return replace(self._status, packets=self._packets, bytes=self._bytes, errors=dict(self._errors),
-                       dropped=dict(self._dropped))  # fmt: skip
+                       dropped=dict(self._dropped))
 
     def segments(self) -> Iterator[Segment]:
         """The source's segments in order; blocks until the next is there. One thread iterates, once.
@@ -174,7 +174,7 @@ class Camera:
         status = self._status
         self._set(session=name, reconnects=status.reconnects + (status.session is not None))
         return Session(self.name, name, self._settings, header, clock, self._clock, skip=skip,
-                       corrected=self._errors, dropped=self._dropped)  # fmt: skip
+                       corrected=self._errors, dropped=self._dropped)
 
     def _file_session(self, size_bytes: int, mtime_ns: int) -> str:
         cut = (self._settings.segment_s, self._settings.max_segment_s, self._settings.max_leap_s, CUTTING)

@@ -86,19 +86,20 @@ class Reader:
         )
 
     def _convert(self, packet: av.Packet[Stream]) -> Packet:
-        data = bytes(packet)
+        data, watched = bytes(packet), self._streams[packet.stream_index]
+        keyframe = watched.begin(packet, data)
         base = packet.time_base
         pts_ns = None if packet.pts is None else ticks_to_ns(packet.pts, base)
         dts_ns = None if packet.dts is None else ticks_to_ns(packet.dts, base)
         if self._by_arrival:
             pts_ns = dts_ns = self._clock.monotonic_ns()
         return Packet(
-            track=self._streams[packet.stream_index].track_of(packet, data),
+            track=watched.track,
             data=data,
             pts_ns=pts_ns,
             dts_ns=dts_ns,
             duration_ns=0 if self._by_arrival else ticks_to_ns(packet.duration or 0, base),
-            keyframe=packet.is_keyframe,
+            keyframe=keyframe,
             received_ns=self._clock.now_ns() if self._live else 0,
             captured_ns=_captured_ns(packet) if self._live else None,
         )
@@ -139,7 +140,7 @@ def _open(source: Source, settings: CameraSettings) -> InputContainer:
                  "allowed_media_types": "video+audio", "timeout": silence_us, **LOW_LATENCY},
         "http": {"protocol_whitelist": f"http,https,httpproxy,{NETWORK}", "rw_timeout": silence_us, **LOW_LATENCY},
         "v4l2": {"input_format": "mjpeg", **LOW_LATENCY},
-    }  # fmt: skip
+    }
     url = {"file": f"file:{source.url}", "v4l2": source.url.removeprefix("v4l2:")}.get(source.kind, source.url)
     try:
         return av.open(

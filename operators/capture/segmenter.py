@@ -70,7 +70,7 @@ class Segmenter:
     """
 
     def __init__(self, segment_ns: int, max_segment_ns: int, kinds: frozenset[Kind], start_ns: int | None,
-                 dropped: Counter[str]) -> None:  # fmt: skip
+                 dropped: Counter[str]) -> None:
         self._dropped = dropped
         self._segment_ns = segment_ns
         self._max_segment_ns = max_segment_ns
@@ -81,7 +81,7 @@ class Segmenter:
         self._buffer: list[PlacedPacket] = []
         self._scanned = _Scanned()  # of the buffer up to the next cut
         self._cut: int | None = None  # where in the buffer the next piece begins
-        self._seen_keyframe = False
+        self._video: Track | None = None  # of the newest keyframe: other pictures cannot be decoded
 
     def push(self, placed: PlacedPacket) -> Iterator[Piece]:
         """Take the next packet; gives the pieces that are complete now."""
@@ -111,9 +111,10 @@ class Segmenter:
     def _accept(self, placed: PlacedPacket) -> bool:
         reason = None
         if placed.kind == "video":
-            if not self._seen_keyframe and not placed.packet.keyframe:
+            if placed.packet.keyframe:
+                self._video = placed.packet.track
+            elif placed.packet.track != self._video:
                 reason = "before_keyframe"
-            self._seen_keyframe |= placed.packet.keyframe
         elif self._start_ns is not None and placed.pts_ns < self._start_ns and placed.end_ns <= self._start_ns:
             reason = "late"
         if len(placed.packet.data) > MAX_PIECE_BYTES:

@@ -32,7 +32,7 @@ class Session:
     """
 
     def __init__(self, camera: str, name: str, settings: CameraSettings, header: Header, session_clock: SessionClock,
-                 clock: Clock, *, skip: int, corrected: Counter[str], dropped: Counter[str]) -> None:  # fmt: skip
+                 clock: Clock, *, skip: int, corrected: Counter[str], dropped: Counter[str]) -> None:
         self.sequence = 0  # of the next segment
         self._camera, self._name, self._skip = camera, name, skip
         self._clock, self._session_clock = clock, session_clock

@@ -16,7 +16,8 @@ SourceKind = Literal["file", "rtsp", "http", "v4l2"]
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 KIND_OF_SCHEME: dict[str, SourceKind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
 
-_USERINFO = re.compile(r"(?<=://)[^/?#\s'\"]*@")
+# Up to the last @, since passwords are often not escaped; also where no scheme stands before.
+_USERINFO = re.compile(r"(?:(?<=://)[^\s'\"]*|[^\s/:@'\"=]+:[^\s/@'\"]+)@")
 _SECRET_PARAMETER = re.compile(
     r"(?i)((?:^|[?&;#])[\w.\-\[\]]*"
     r"(?:token|key|pass|pwd|secret|auth|sig|credential|session|user|login|jwt|sas)[\w.\-\[\]]*=)[^&;#\s'\"]+"
@@ -89,7 +90,7 @@ def _kind_of(url: str) -> SourceKind:
         return "file"
     kind = KIND_OF_SCHEME.get(scheme.lower())
     if kind is None:
-        message = f"source {redact(url)!r}: unknown scheme {scheme!r}; file, rtsp(s), http(s) and v4l2 are known"
+        message = f"source {redact(url)!r}: unknown scheme; a file, rtsp(s)://, http(s):// or v4l2: is wanted"
         raise SettingsError(message)
     try:
         parts = urlsplit(url)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 
 import av
+import msgspec
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -16,14 +19,16 @@ from av.video.stream import VideoStream
 from operators.capture.bitstream import START_CODE, parameters
 from operators.capture.packet import Kind, Track
 from operators.capture.remux import make_template
+from operators.errors import UnsupportedSource
 from operators.records import AudioTrack, VideoTrack
 
 SUPPORTED: dict[Kind, frozenset[str]] = {
     "video": frozenset({"h264", "hevc", "mjpeg", "mpeg4", "vp8", "vp9", "av1"}),
     "audio": frozenset({"aac", "opus", "mp3", "pcm_mulaw", "pcm_alaw", "pcm_s16le", "pcm_s16be", "pcm_s24le",
                         "pcm_s32le", "pcm_f32le", "pcm_u8"}),
-}  # fmt: skip
-IN_BAND = frozenset({"h264", "hevc"})  # their configuration may come between the pictures
+}
+# Codecs whose configuration may come between the pictures, and a filter that takes nothing else.
+ONLY_FILTER = {"h264": "h264_metadata", "hevc": "hevc_metadata"}
 COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 OPUS_PRE_SKIP = slice(10, 12)  # in its header: samples a decoder leaves out at the beginning
 
@@ -36,18 +41,41 @@ class WatchedStream:
         self.track = _describe(stream)
         self._known: frozenset[bytes] | None = None  # the parameters that came last within a packet
 
-    def track_of(self, packet: av.Packet[Stream], data: bytes) -> Track:
-        """The track as it is from this packet on."""
+    def begin(self, packet: av.Packet[Stream], data: bytes) -> bool:
+        """Bring `track` up to date with a packet; whether a decoder can begin with it."""
+        if packet.is_keyframe and self._has_other_codec():
+            self._change_codec()
+            return False  # this packet still holds the end of the old codec
         codec, extradata = self.track.description.codec, bytes(packet.get_sidedata("new_extradata"))
         if extradata and (extradata := _segment_extradata(codec, extradata)) != self.track.extradata:
-            self._replace_track(extradata, data)
+            self._change_parameters(extradata, data)
         elif self.track.kind == "audio" or packet.is_keyframe:
             found = parameters(codec, self.track.extradata, data)
             if found and self._is_news(frozenset(found)):
-                in_band = codec in IN_BAND and self.track.extradata[:1] != b"\1"  # not in MP4's form
+                in_band = codec in ONLY_FILTER and self.track.extradata[:1] != b"\1"  # not in MP4's form
                 joined = b"".join(b"\0" + START_CODE + unit for unit in found)
-                self._replace_track(joined if in_band else self.track.extradata, data)
-        return self.track
+                self._change_parameters(joined if in_band else self.track.extradata, data)
+        return packet.is_keyframe
+
+    def _has_other_codec(self) -> bool:
+        """MPEG-TS may go over to another codec under way; PyAV shows the first one for ever."""
+        filter_name = ONLY_FILTER.get(self.track.description.codec)
+        try:
+            if filter_name is not None:
+                BitStreamFilterContext(filter_name, self.stream)
+        except (av.FFmpegError, ValueError):  # the filter does not take what the stream is now
+            return True
+        return False
+
+    def _change_codec(self) -> None:
+        template = make_template(self.stream, b"", self.track.description)
+        with av.open(io.BytesIO(template), "r", format="nut") as copy:
+            codec = codec_of(copy.streams[0])
+        if codec not in SUPPORTED[self.track.kind]:
+            message = f"went over to codec {codec}, which is not supported"
+            raise UnsupportedSource(message)
+        description = msgspec.structs.replace(self.track.description, codec=codec)
+        self.track, self._known = Track(self.track.kind, description, b"", template), None
 
     def _is_news(self, found: frozenset[bytes]) -> bool:
         known, self._known = self._known, found
@@ -55,9 +83,9 @@ class WatchedStream:
             return not known >= found
         description = self.track.description
         incomplete = isinstance(description, VideoTrack) and not (description.width and self.track.extradata)
-        return description.codec in IN_BAND and incomplete
+        return description.codec in ONLY_FILTER and incomplete
 
-    def _replace_track(self, extradata: bytes, data: bytes) -> None:
+    def _change_parameters(self, extradata: bytes, data: bytes) -> None:
         description = _probe(self.track.description.codec, extradata, data) or self.track.description
         template = make_template(self.stream, extradata, description)
         self.track = Track(self.track.kind, description, extradata, template)
