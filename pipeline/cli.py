@@ -25,8 +25,15 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 BAD_INPUT, FAILED = 2, 1  # exit codes
 
 
+def default_data() -> Path:
+    """Where the embedded log lies unless told otherwise."""
+    return Path(platformdirs.user_data_dir("lookout"))
+
+
 @app.callback()
-def lookout(version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False) -> None:
+def lookout(
+    version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
+) -> None:
     """Watches and listens to camera streams and raises the alarm."""
     if version:
         typer.echo(f"lookout {installed_version('lookout')}")
@@ -42,7 +49,8 @@ def watch(
         metavar="SOURCE…", help="file, rtsp(s)://, http(s)://, v4l2:/dev/videoN, each also as NAME=SOURCE")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with cameras, rules, webhooks and more")] = None,
     model: Annotated[str | None, typer.Option(help="model bundle: a folder, or `starter`")] = None,
-    data: Annotated[Path | None, typer.Option(help="folder of the embedded log; a second run goes on there")] = None,
+    data: Annotated[Path | None, typer.Option(
+        help=f"folder of the embedded log, where a second run goes on; {default_data()} unless told otherwise")] = None,
     webhook: Annotated[list[str] | None, typer.Option(help="URL that alerts are posted to")] = None,
     events: Annotated[Path | None, typer.Option(help="also append events to this file, as JSON lines")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz, /readyz; 0: any port")] = None,
@@ -68,9 +76,59 @@ def watch(
     raise typer.Exit(report.exit_code)
 
 
-def default_data() -> Path:
-    """Where the embedded log lies unless told otherwise."""
-    return Path(platformdirs.user_data_dir("lookout"))
+@app.command(epilog="Example:\n\n  lookout demo")
+def demo(
+    model: Annotated[str, typer.Option(help="model bundle: a folder, or `starter`")] = "starter",
+) -> None:
+    """Watch a scene made on the spot, served as a camera, until its alert is delivered and verified."""
+    from pipeline.demo.run import demo as run  # noqa: PLC0415
+
+    console = Console()
+    _log_to(console if console.is_terminal else None)
+    raise typer.Exit(run(console, model))
+
+
+@app.command(epilog="Example:\n\n  lookout train --data clips --out my-bundle")
+def train(
+    data: Annotated[Path, typer.Option(help="folder with labels.csv and the media files it lists")],
+    out: Annotated[Path, typer.Option(help="folder of the bundle to write")],
+    seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
+) -> None:
+    """Train a model bundle on labelled clips. A run that was killed goes on where it was."""
+    try:
+        from pipeline.training.train import Plan  # noqa: PLC0415
+        from pipeline.training.train import train as run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        message = f"training needs {error.name}: pip install 'lookout[train]'"
+        raise SettingsError(message) from error
+
+    _log_to(None)
+    bundle, problems = run(data, out, Plan(seed=seed))
+    typer.echo(f"wrote {bundle.path} with {len(bundle.label_names)} labels; {len(problems)} rows could not be used",
+               err=True)
+
+
+@app.command(epilog="Examples:\n\n  lookout evaluate --data clips\n\n"
+                    "  lookout evaluate --model my-bundle --data clips --json > quality.json")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="folder with labels.csv, streams/*.mp4 with their .csv, or both")],
+    model: Annotated[str, typer.Option(help="model bundle: a folder, or `starter`")] = "starter",
+    json: Annotated[bool, typer.Option("--json", help="machine-readable, on standard output")] = False,
+) -> None:
+    """Measure a bundle through the serving path, on sources it was not trained on."""
+    from operators.models.bundle import load as load_bundle  # noqa: PLC0415
+    from pipeline.training.evaluate import evaluate as run  # noqa: PLC0415
+    from pipeline.training.report import tables  # noqa: PLC0415
+
+    _log_to(None)
+    report, problems = run(load_bundle(model), data)
+    for problem in problems:
+        typer.echo(str(problem), err=True)
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    else:
+        for table in tables(report):
+            Console().print(table)
 
 
 def main() -> None:
