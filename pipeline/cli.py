@@ -30,14 +30,18 @@ def default_data() -> Path:
     return Path(platformdirs.user_data_dir("lookout"))
 
 
-@app.callback()
-def lookout(
-    version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
-) -> None:
-    """Watches and listens to camera streams and raises the alarm."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"lookout {installed_version('lookout')}")
         raise typer.Exit
+
+
+@app.callback()
+def lookout(
+    version: Annotated[bool, typer.Option(
+        "--version", help="print the version", is_eager=True, callback=_show_version)] = False,
+) -> None:
+    """Watches and listens to camera streams and raises the alarm."""
 
 
 @app.command(epilog=(
