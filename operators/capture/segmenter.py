@@ -24,6 +24,7 @@ class Piece:
     end_ns: int
     packets: tuple[PlacedPacket, ...]
     final: bool
+    continued: bool = False  # the pictures go on in the next piece without a keyframe
 
     @cached_property
     def tracks(self) -> dict[Kind, Track]:
@@ -184,4 +185,6 @@ class Segmenter:
             (before if belongs else after).append(placed)
         self._buffer, self._start_ns = after, end_ns
         self._scanned, self._cut = _Scanned(), None
-        return Piece(start_ns, end_ns, tuple(before), final=False)
+        following = next((placed.packet.keyframe for placed in after if placed.kind == "video"), False)
+        return Piece(start_ns, end_ns, tuple(before), final=False,
+                     continued=not following and any(placed.kind == "video" for placed in before))
