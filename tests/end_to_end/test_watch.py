@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.end_to_end.lookout import BRIGHT_S, LOUD_S, command, lines, make_scene, run, summary
+from tests.end_to_end.lookout import BRIGHT_S, LOUD_S, command, draw, lines, make_scene, run, summary, tone
 from tests.tiny_bundle import make_bundle
 
 SCHEMA = Path(__file__).parent.parent.parent / "operators/schemas/event.schema.json"
@@ -94,6 +94,14 @@ def test_video_without_sound_and_sound_without_video(media: Callable[..., Path],
     assert done.returncode == 0, done.stderr
     assert {(event["data"]["camera"], event["subject"]) for event in lines(done.stdout)} == {
         ("eye", "bright"), ("ear", "loud")}
+
+
+def test_keyframes_far_apart_change_nothing(media: Callable[..., Path], bundle: Path, tmp_path: Path) -> None:
+    """Segments that begin between keyframes need the decoder's state of the one before."""
+    rare = media("rare.mp4", seconds=20.0, fps=10, gop=100, audio_codec="aac", draw=draw, tone=tone)
+    done = run("watch", f"hall={rare}", "--model", bundle, "--data", tmp_path / "data", "--json")
+    bright = [item for item in summary(lines(done.stdout)) if item[:2] == ("close", "bright")]
+    assert [(start_s, end_s) for _, _, start_s, end_s in bright] == [pytest.approx(span, abs=0.6) for span in BRIGHT_S]
 
 
 def test_plain_lines_where_there_is_no_terminal(scene: Path, bundle: Path, tmp_path: Path) -> None:
