@@ -24,7 +24,7 @@ class SessionClock(ABC):
 
     @abstractmethod
     def at(self, time_ns: int) -> int:
-        """The wall clock at a time of the time line; the same between two calls of `advance`."""
+        """The wall clock at a time of the time line, as far as is known now."""
 
     @abstractmethod
     def media_at(self, time_ns: int) -> int | None:
