@@ -167,8 +167,8 @@ def load(path: Path | str) -> Bundle:
     bundle = Bundle(folder, manifest)
     for graph in (manifest.visual, manifest.acoustic, manifest.fusion):
         file = bundle.file(graph)
-        if not file.is_file():
-            message = f"model bundle {folder}: {graph.file} is missing"
+        if not file.is_file() or file.name != graph.file:
+            message = f"model bundle {folder}: {graph.file} is missing in the folder"
             raise BundleError(message)
         if (digest := sha256_of(file)) != graph.sha256:
             message = f"model bundle {folder}: {graph.file} has sha256 {digest}, the manifest says {graph.sha256}"
@@ -181,25 +181,34 @@ def _check_ports(bundle: Bundle) -> None:
     """The ports must chain: what the encoders give is what the fusion takes."""
     manifest = bundle.manifest
     steps, labels = manifest.window_steps, len(manifest.labels)
-    visual = manifest.visual.port("embedding").shape
-    acoustic = manifest.acoustic.port("embedding").shape
-    wanted: list[tuple[Graph, str, tuple[int | str, ...]]] = [
-        (manifest.fusion, "visual", ("B", steps, *visual[1:])),
-        (manifest.fusion, "acoustic", ("B", steps, *acoustic[1:])),
-        (manifest.fusion, "visual_valid", ("B", steps)),
-        (manifest.fusion, "acoustic_valid", ("B", steps)),
-        (manifest.fusion, "events", ("B", steps, labels)),
-        (manifest.fusion, "sentiment", ("B", steps, 1 + len(SENTIMENTS))),
-        (manifest.fusion, "contribution", ("B", steps, labels, 2)),
+    visual, acoustic = (_port(bundle, graph, "embedding").shape for graph in (manifest.visual, manifest.acoustic))
+    frames, samples = _port(bundle, manifest.visual, "frames"), _port(bundle, manifest.acoustic, "samples")
+    wanted: list[tuple[Graph, str, str, tuple[int | str, ...]]] = [
+        (manifest.fusion, "visual", "float32", ("B", steps, *visual[1:])),
+        (manifest.fusion, "acoustic", "float32", ("B", steps, *acoustic[1:])),
+        (manifest.fusion, "visual_valid", "bool", ("B", steps)),
+        (manifest.fusion, "acoustic_valid", "bool", ("B", steps)),
+        (manifest.fusion, "events", "float32", ("B", steps, labels)),
+        (manifest.fusion, "sentiment", "float32", ("B", steps, 1 + len(SENTIMENTS))),
+        (manifest.fusion, "contribution", "float32", ("B", steps, labels, 2)),
+        (manifest.visual, "frames", "uint8", (*frames.shape[:RANK_OF_CLIP][:-1], 3)),
+        (manifest.acoustic, "samples", "float32", ("B", *samples.shape[-1:])),
     ]
-    for graph, name, shape in wanted:
-        if (found := graph.port(name).shape) != shape:
-            message = f"model bundle {bundle.path}: {graph.file} port {name!r} is {found}, expected {shape}"
+    for graph, name, dtype, shape in wanted:
+        found = _port(bundle, graph, name)
+        if (found.dtype, found.shape) != (dtype, shape):
+            message = (f"model bundle {bundle.path}: {graph.file} port {name!r} is {found.dtype}{found.shape}, "
+                       f"expected {dtype}{shape}")
             raise BundleError(message)
-    frames, samples = manifest.visual.port("frames").shape, manifest.acoustic.port("samples").shape
-    if len(frames) not in (RANK_OF_CLIP - 1, RANK_OF_CLIP) or frames[-1] != 3:  # noqa: PLR2004
-        message = f"model bundle {bundle.path}: port 'frames' is {frames}, expected (B, [F,] H, W, 3)"
+    if len(frames.shape) < RANK_OF_CLIP - 1:
+        message = (f"model bundle {bundle.path}: {manifest.visual.file} port 'frames' is {frames.shape}, "
+                   "expected (B, [F,] H, W, 3)")
         raise BundleError(message)
-    if len(samples) != 2:  # noqa: PLR2004
-        message = f"model bundle {bundle.path}: port 'samples' is {samples}, expected (B, N)"
-        raise BundleError(message)
+
+
+def _port(bundle: Bundle, graph: Graph, name: str) -> Port:
+    try:
+        return graph.port(name)
+    except BundleError as error:
+        message = f"model bundle {bundle.path}: {error}"
+        raise BundleError(message) from None

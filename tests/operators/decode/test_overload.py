@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from operators.clock import ManualClock
-from operators.decode.decoder import DecodeSettings, Decoder
+from operators.decode.decoder import Decoder, DecodeSettings
 from operators.records import Clip, Segment
 from tests.operators.decode.segments import a_decoder, clips_of, index_bars, same, segments_of
 

@@ -167,7 +167,7 @@ def test_skew_says_how_far_the_sound_is_ahead_of_the_picture(media: Media, shift
 def together(pictures: bytes, sound: bytes) -> bytes:
     """One Matroska file of two."""
     file = io.BytesIO()
-    with av.open(io.BytesIO(pictures)) as one, av.open(io.BytesIO(sound)) as other, \
+    with av.open(io.BytesIO(pictures), "r") as one, av.open(io.BytesIO(sound), "r") as other, \
             av.open(file, "w", format="matroska") as output:
         sources = [(container, output.add_stream_from_template(container.streams[0])) for container in (one, other)]
         packets = [(packet, stream) for container, stream in sources for packet in container.demux() if packet.size]
