@@ -55,6 +55,12 @@ def test_what_is_not_known_is_null() -> None:
     assert data["sentiment"] is None
 
 
+def test_the_source_is_a_uri_reference_whatever_the_camera_is_called() -> None:
+    message = event_to_cloudevent(an_event(camera="front gate/2 #é"))
+    assert message["source"] == "/cameras/front%20gate%2F2%20%23%C3%A9"
+    assert message["data"]["camera"] == "front gate/2 #é"
+
+
 def test_scores_of_sentiment_are_rounded() -> None:
     assert event_to_cloudevent(EVENTS[1])["data"]["sentiment"] == {
         "label": "negative", "negative": 0.7, "neutral": 0.2, "positive": 0.1}
