@@ -32,9 +32,11 @@ class Backlog:
     def __init__(self) -> None:
         self._queues: dict[str, dict[str, deque[Pending]]] = {}  # camera -> sink -> oldest first, never empty
         self._changed: set[str] = set()
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(queue) for queues in self._queues.values() for queue in queues.values())
+        """Alerts in all queues; any thread may ask."""
+        return self._count
 
     def add(self, pending: Pending) -> bool:
         """Queue it last; False where the same alert waits already."""
@@ -42,6 +44,7 @@ class Backlog:
         if any(other.alert.id == pending.alert.id for other in queue):
             return False
         queue.append(pending)
+        self._count += 1
         self._changed.add(pending.camera)
         return True
 
@@ -62,6 +65,7 @@ class Backlog:
         """Remove the next to be delivered."""
         queues = self._queues[camera]
         dropped = queues[sink].popleft()
+        self._count -= 1
         if not queues[sink]:
             del queues[sink]
         if not queues:
@@ -93,6 +97,7 @@ class Backlog:
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Hold what the newest snapshots hold, and nothing else."""
         self._queues.clear()
+        self._count = 0
         for encoded in state.values():
             for pending in msgspec.msgpack.decode(encoded, type=list[Pending]):
                 self.add(pending)

@@ -63,8 +63,8 @@ class Outbox(Operator[Alert, Never]):
         self._clock = clock or SystemClock()
         self._routes = routes or {}
         self._on_delivery = on_delivery
+        self._ending = threading.Condition()  # guards `_ended`, `_in_flight` and `_quiet`
         self._ended: deque[Attempt] = deque()  # filled by the senders' threads, emptied by `advance`
-        self._ending = threading.Condition()
         self._senders = {sink.name: Sender(sink, self._on_ended, self._clock) for sink in sinks}
         self._backlog = Backlog()
         self._woken: set[tuple[str, str]] = set()  # (camera, sink) whose first alert may be sent before it is due
@@ -74,7 +74,7 @@ class Outbox(Operator[Alert, Never]):
 
     @property
     def pending(self) -> int:
-        """Deliveries not made yet: alerts waiting or under way, counted once for every receiver."""
+        """Deliveries not made yet: alerts waiting or under way, once for every receiver. Any thread may ask."""
         return len(self._backlog)
 
     @override
@@ -87,10 +87,12 @@ class Outbox(Operator[Alert, Never]):
     def advance(self, now_ns: int) -> Sequence[Rejected[Alert]]:
         rejected = [_rejected(stranger, "is not configured")
                     for stranger in self._backlog.drop_strangers(self._senders)]
-        while self._ended:
-            rejected.extend(self._settle(self._ended.popleft(), now_ns))
-        if not self._quiet:
-            self._send_due(now_ns)
+        with self._ending:
+            while self._ended:
+                rejected.extend(self._settle(self._ended.popleft(), now_ns))
+            if not self._quiet:
+                self._send_due(now_ns)
+            self._ending.notify_all()
         return rejected
 
     @override
@@ -110,10 +112,11 @@ class Outbox(Operator[Alert, Never]):
     def quiesce(self, timeout_s: float) -> bool:
         """Send nothing more, and `wait_idle`.
 
-        For a graceful stop: one more `advance` then notes what arrived, so that it is committed and
-        the next process does not send it again.
+        For a graceful stop, from any thread: one more `advance` then notes what arrived, so that it is
+        committed and the next process does not send it again.
         """
-        self._quiet = True
+        with self._ending:
+            self._quiet = True
         return self.wait_idle(timeout_s)
 
     @override

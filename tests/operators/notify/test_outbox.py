@@ -453,6 +453,27 @@ def test_quiesce_waits_for_what_is_under_way_and_sends_nothing_more(stage: Calla
     assert running.results() == [(an_alert(1).id, "delivered")]
 
 
+def test_quiesce_may_be_asked_for_from_another_thread(stage: Callable[..., Stage]) -> None:
+    delivered, stop = threading.Semaphore(0), threading.Event()
+    running = stage(Scripted(answer=lambda _: delivered.release()))
+    running.turn(*(an_alert(i) for i in range(50)))
+
+    def work() -> None:
+        while not stop.is_set():
+            running.turn()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for _ in range(10):
+        assert delivered.acquire(timeout=WAIT_S)
+    assert running.outbox.quiesce(WAIT_S)
+    stop.set()
+    worker.join(WAIT_S)
+    running.turn()
+    assert not running.outbox._in_flight
+    assert running.outbox.pending + len(running.deliveries) == 50
+
+
 def test_closing_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "CLOSE_TIMEOUT_S", 0.05)
     entered, release = threading.Event(), threading.Event()
