@@ -484,7 +484,6 @@ class TestGroups:
 
 
 class TestManyProcesses:
-    @pytest.mark.slow
     def test_nothing_is_lost_or_doubled_while_members_come_and_are_killed(self, log: Log, start: Start) -> None:
         chance = random.Random(7)  # noqa: S311
         relays = [start("relay", "relay") for _ in range(2)]

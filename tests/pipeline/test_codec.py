@@ -121,6 +121,14 @@ class TestDamage:
                     decode(resealed(replace(sent, headers={**sent.headers, TYPE_HEADER: name})))
 
 
+@pytest.mark.parametrize("wrong", [
+    {"steps": 3}, {"steps": 0}, {"steps": -1}, {"step_ns_raw": b""}, {"visual_raw": b"odd"}, {"acoustic_raw": b"x"},
+    {"visual_valid_raw": b"\1"}, {"acoustic_valid_raw": b"\1\1\1"}])
+def test_an_embedding_whose_arrays_do_not_fit_is_refused(wrong: dict[str, int | bytes]) -> None:
+    with pytest.raises(CodecError, match="steps"):
+        decode(message(msgspec.structs.replace(EMBEDDING, **wrong)))
+
+
 @given(records, st.data())
 def test_what_another_program_writes_is_a_record_or_a_codec_error(record: Sendable, data: st.DataObject) -> None:
     sent = message(record)

@@ -19,7 +19,7 @@ assert PARTITION != OTHER_PARTITION
 _PRELUDE = """
 import os, sys
 from pathlib import Path
-from operators.errors import LogError
+from operators.errors import LogError, SettingsError
 from pipeline.topics.embedded_log import EmbeddedLog
 from tests.pipeline.topics.embedded import *
 folder = Path(sys.argv[1])

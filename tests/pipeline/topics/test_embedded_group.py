@@ -13,7 +13,7 @@ from operators.clock import ManualClock
 from operators.errors import Fenced
 from pipeline.topics.embedded_group import assign
 from pipeline.topics.embedded_log import EmbeddedLog
-from tests.pipeline.topics.embedded import PARTITION, Child, append, commit
+from tests.pipeline.topics.embedded import OTHER_KEY, PARTITION, Child, append, commit
 
 HOUR_S = 3600.0
 names = st.sampled_from("abcdefgh")
@@ -67,27 +67,37 @@ def test_a_lonely_member_keeps_its_partitions_however_slow_it_is(log: EmbeddedLo
     assert consumer.committed(PARTITION) == 1
 
 
-def test_a_partition_lost_and_won_back_is_fenced_and_told(log: EmbeddedLog, clock: ManualClock) -> None:
-    append(log, "in", 2)
+def test_a_partition_lost_and_won_back_between_two_polls_is_fenced_and_told(log: EmbeddedLog) -> None:
+    append(log, "in", 2, key=OTHER_KEY)
     told: list[str] = []
     consumer = log.consumer("group", "in", on_assigned=lambda gained: told.append(f"+{sorted(gained)}"),
                             on_revoked=lambda lost: told.append(f"-{sorted(lost)}"))
-    consumer.poll(2, 0)
+    [stale, _] = consumer.poll(2, 0)
     rival = log.consumer("group", "in")
-    clock.sleep(11)
-    rival.poll(2, 0)
-    rival.poll(2, 0)
-    assert rival.assignment == {0, 1}
-    commit(log, rival, 2)
-    clock.sleep(11)
-    third = log.consumer("group", "in")  # the rival has expired: all is the third's
-    third.poll(2, 0)
-    third.close()
-    with pytest.raises(Fenced):
-        commit(log, consumer, 1)
+    [done, _] = rival.poll(2, 0)
+    with log.transaction("rival") as tx:
+        tx.commit(rival, {done.partition: 2})
+    rival.close()
+    with pytest.raises(Fenced), log.transaction("reader") as tx:
+        tx.commit(consumer, {stale.partition: 1})
     assert consumer.poll(2, 0) == []
-    assert told == ["+[0, 1]", "-[0, 1]", "+[0, 1]"]
-    assert consumer.committed(PARTITION) == 2
+    assert consumer.committed(stale.partition) == 2
+    assert told == ["+[0, 1]", f"-[{stale.partition}]", f"+[{stale.partition}]"]
+
+
+def test_a_rebalance_leaves_what_did_not_move_alone(log: EmbeddedLog) -> None:
+    append(log, "in", 1)
+    append(log, "in", 1, key=OTHER_KEY)
+    consumer = log.consumer("group", "in")
+    messages = consumer.poll(2, 0)
+    rival = log.consumer("group", "in")
+    rival.poll(1, 0)
+    [kept] = {0, 1} - rival.assignment
+    with log.transaction("reader") as tx:
+        tx.commit(consumer, {message.partition: 1 for message in messages if message.partition == kept})
+    assert consumer.poll(2, 0) == []
+    assert consumer.assignment == {kept}
+    assert consumer.committed(kept) == 1
 
 
 def test_a_restarted_process_goes_on_at_once(tmp_path: Path) -> None:
