@@ -92,11 +92,11 @@ class Local:
             return False
         return self._stop.is_set() or not self._left()
 
-    def _left(self) -> int:
-        """Records that some stage has still to read; in the order of the flow, so that none hides on its way."""
+    def _left(self) -> bool:
+        """Whether some stage has still to read; in the order of the flow, so that none hides on its way."""
         groups = [(stage.lane.stage, stage.lane.consumes) for stage in STAGES]
         groups += [(lines.group, EVENTS) for lines in self._lines]
-        return any(sum(self._log.lag(group, topic).values()) for group, topic in groups)
+        return any(any(self._log.lag(group, topic).values()) for group, topic in groups)
 
     def _drain(self, on_tick: Callable[[], None], pause: threading.Event) -> None:
         """Give the alerts under way a moment; those that need longer are kept for the next run."""

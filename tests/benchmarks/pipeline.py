@@ -60,9 +60,9 @@ def measure(file: Path, model: str) -> list[tuple[str, float]]:
     fuser = Fuser(bundle, load_backend(bundle, manifest.fusion, batch=4))
     _, fuse_s = timed(lambda: list(fuser.process(embeddings)))
     with tempfile.TemporaryDirectory() as data:
-        command = [Path(sys.executable).with_name("lookout"), "watch", file, "--model", model, "--data", data]
+        command = [str(Path(sys.executable).with_name("lookout")), "watch", str(file), "--model", model, "--data", data]
         _, whole_s = timed(lambda: subprocess.run(command, check=True, capture_output=True))
-        empty, start_s = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+        _, start_s = timed(lambda: subprocess.run(command, check=True, capture_output=True))
     return [("capture alone", media_s / capture_s), ("decode alone", media_s / decode_s),
             (f"encode alone ({visual.name})", media_s / encode_s), ("fuse alone", media_s / fuse_s),
             ("lookout watch, with its start", media_s / whole_s),

@@ -40,7 +40,7 @@ def write_all(log: EmbeddedLog, path: Path) -> list[str]:
     lines, stop = EventLines(log, path), threading.Event()
     thread = threading.Thread(target=lines.run, args=(stop,))
     thread.start()
-    while sum(log.lag(lines.group, EVENTS).values()):
+    while any(log.lag(lines.group, EVENTS).values()):
         thread.join(0.02)
     stop.set()
     thread.join()

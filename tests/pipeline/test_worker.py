@@ -114,7 +114,7 @@ def run_until_done(log: EmbeddedLog, operator: Operator[Segment, Event], watcher
 
     thread = threading.Thread(target=body)
     thread.start()
-    while thread.is_alive() and sum(log.lag("count", "segments").values()):
+    while thread.is_alive() and any(log.lag("count", "segments").values()):
         thread.join(0.02)
     stop.set()
     thread.join()
@@ -228,7 +228,7 @@ def test_what_advance_gives_is_committed_too(log: EmbeddedLog) -> None:
         due = True
 
         @override
-        def advance(self, now_ns: int) -> list[Event | Rejected[Segment]]:  # type: ignore[override]
+        def advance(self, now_ns: int) -> list[Event | Rejected[Segment]]:
             if not self.totals or not self.due:
                 return []
             self.due = False
@@ -254,7 +254,7 @@ def test_two_workers_share_the_cameras_and_a_third_takes_over(log: EmbeddedLog) 
         thread.start()
     stops[0].set()  # one leaves at some instant
     threads[0].join()
-    while sum(log.lag("count", "segments").values()):
+    while any(log.lag("count", "segments").values()):
         threads[1].join(0.02)
     stops[1].set()
     threads[1].join()

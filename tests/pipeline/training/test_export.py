@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+from operators.errors import BundleError  # noqa: E402
+from operators.models.bundle import Bundle, Label, load  # noqa: E402
+from pipeline.training import export as exporting  # noqa: E402
+from pipeline.training.export import Facts, Networks, check_parity, export  # noqa: E402
+from pipeline.training.network import Fusion, ServedFusion  # noqa: E402
+
+LABELS = tuple(Label(name=name, sense="both", alertable=True, open=0.5, close=0.25, min_length_s=1.0, merge_gap_s=1.0)
+               for name in ("fight", "siren"))  # fmt: skip
+FACTS = Facts(name="tiny", version="1", labels=LABELS, window_steps=4, licence="none", training={"sources": {}})
+
+
+class MeanColour(torch.nn.Module):
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return frames.to(torch.float32).mean((1, 2, 3)) / 255.0
+
+
+class Level(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 40)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        levels = torch.stack([samples.square().mean(1), samples.abs().amax(1)], dim=1)
+        return torch.as_tensor(self.linear(levels))
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    torch.manual_seed(0)
+    fusion = Fusion(visual=3, acoustic=40, labels=2, steps=4, dim=64, heads=2).eval()
+    return Networks(visual=MeanColour().eval(), acoustic=Level().eval(),
+                    fusion=ServedFusion(fusion, torch.ones(2), torch.zeros(2)).eval(),
+                    visual_width=3, acoustic_width=40)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export(networks, FACTS, tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+def test_what_is_written_loads_and_computes_what_torch_does(bundle: Bundle, networks: Networks) -> None:
+    manifest = load(bundle.path).manifest
+    for graph, module in ((manifest.visual, networks.visual), (manifest.acoustic, networks.acoustic),
+                          (manifest.fusion, networks.fusion)):  # fmt: skip
+        cosines = check_parity(bundle, graph, module)
+        assert set(cosines) == {"onnxruntime", "openvino"}
+        assert all(cosine >= 0.999 for cosine in cosines.values())
+
+
+def test_large_weights_take_half_the_room(bundle: Bundle, networks: Networks) -> None:
+    weights = sum(weight.numel() for weight in networks.fusion.parameters())
+    assert bundle.file(bundle.manifest.fusion).stat().st_size < 4 * weights
+
+
+def test_another_network_is_refused(bundle: Bundle, networks: Networks) -> None:
+    torch.manual_seed(1)
+    other = ServedFusion(Fusion(visual=3, acoustic=40, labels=2, steps=4, dim=64, heads=2).eval(),
+                         torch.ones(2), torch.zeros(2)).eval()  # fmt: skip
+    with pytest.raises(BundleError, match=r"fusion\.onnx: onnxruntime differs from torch: cosine"):
+        check_parity(bundle, bundle.manifest.fusion, other)
+
+
+def test_a_bundle_that_differs_from_torch_is_not_written(
+        networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = exporting._halve
+
+    def wrong(model: object) -> None:
+        right(model)  # type: ignore[arg-type]
+        for weight in model.graph.initializer:  # type: ignore[attr-defined]
+            if weight.name.endswith("_half"):
+                weight.raw_data = bytes(len(weight.raw_data))
+
+    monkeypatch.setattr(exporting, "_halve", wrong)
+    with pytest.raises(BundleError, match="differs from torch"):
+        export(networks, FACTS, tmp_path / "tiny")
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_path_of_the_machine_that_exported_it_is_in_the_files(bundle: Bundle) -> None:
+    for graph in (bundle.manifest.visual, bundle.manifest.acoustic, bundle.manifest.fusion):
+        content = bundle.file(graph).read_bytes()
+        assert b"/network.py" not in content
+        assert str(Path(__file__).parent.parent).encode() not in content

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+from pipeline.training.network import Fusion, LogMel, ServedFusion  # noqa: E402
+
+STEPS, VISUAL, ACOUSTIC, LABELS = 8, 12, 10, 3
+
+
+@pytest.fixture
+def fusion() -> Fusion:
+    torch.manual_seed(0)
+    return Fusion(visual=VISUAL, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
+
+
+@pytest.fixture
+def inputs() -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return [torch.randn(2, STEPS, VISUAL), torch.randn(2, STEPS, ACOUSTIC), torch.rand(2, STEPS) < 0.8,
+            torch.rand(2, STEPS) < 0.8]
+
+
+def test_the_future_changes_nothing(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    before = fusion(*inputs)
+    for now in range(STEPS - 1):
+        changed = [array.clone() for array in inputs]
+        for array in changed[:2]:
+            array[:, now + 1 :] = 100 * torch.randn_like(array[:, now + 1 :])
+        for mask in changed[2:]:
+            mask[:, now + 1 :] = ~mask[:, now + 1 :]
+        for one, other in zip(before, fusion(*changed), strict=True):
+            assert torch.allclose(one[:, : now + 1], other[:, : now + 1], atol=1e-6)
+
+
+def test_the_past_does_change_something(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    inputs[3][:, 0] = True
+    changed = [array.clone() for array in inputs]
+    changed[1][:, 0] = 3 * torch.randn_like(changed[1][:, 0])
+    for one, other in zip(fusion(*inputs), fusion(*changed), strict=True):
+        assert not torch.allclose(one[:, -1], other[:, -1], atol=1e-4)
+
+
+@pytest.mark.parametrize("garbage", [1e6, float("nan"), float("inf")])
+def test_what_lies_in_steps_that_are_not_valid_changes_nothing(
+        fusion: Fusion, inputs: list[torch.Tensor], garbage: float) -> None:
+    visual, acoustic, seen, heard = inputs
+    spoilt = (visual.masked_fill(~seen.unsqueeze(2), garbage), acoustic.masked_fill(~heard.unsqueeze(2), garbage))
+    for one, other in zip(fusion(*inputs), fusion(*spoilt, seen, heard), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_step_means_the_same_wherever_it_stands_in_the_window(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    """A session's first steps stand at the window's end, with nothing before them."""
+    late = [torch.cat([torch.zeros_like(array[:, :3]), array[:, : STEPS - 3]], dim=1) for array in inputs]
+    for one, other in zip(fusion(*inputs), fusion(*late), strict=True):
+        assert torch.allclose(one[:, : STEPS - 3], other[:, 3:], atol=1e-6)
+
+
+def test_nothing_valid_at_all_gives_numbers(fusion: Fusion) -> None:
+    served = ServedFusion(fusion, torch.ones(LABELS), torch.zeros(LABELS))
+    nothing = torch.zeros(1, STEPS, dtype=torch.bool)
+    outputs = served(torch.randn(1, STEPS, VISUAL), torch.randn(1, STEPS, ACOUSTIC), nothing, nothing)
+    assert all(bool(torch.isfinite(output).all()) for output in outputs)
+    assert torch.equal(outputs[2], torch.full((1, STEPS, LABELS, 2), 0.5))
+
+
+def test_contributions_are_shares_and_a_missing_sense_has_none(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    served = ServedFusion(fusion, torch.ones(LABELS), torch.zeros(LABELS))
+    deaf = [inputs[0], inputs[1], torch.ones(2, STEPS, dtype=torch.bool), torch.zeros(2, STEPS, dtype=torch.bool)]
+    for given in (inputs, deaf):
+        contribution = served(*given)[2]
+        assert bool((contribution >= 0).all())
+        assert torch.allclose(contribution.sum(3), torch.ones(2, STEPS, LABELS))
+    assert not bool((contribution[..., 1] > 0.5).any())
+
+
+def test_calibration_is_applied_to_the_scores(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    scale, bias = torch.tensor([2.0, 1.0, 0.5]), torch.tensor([0.0, 1.0, -1.0])
+    assert torch.allclose(ServedFusion(fusion, scale, bias)(*inputs)[0], fusion(*inputs)[0] * scale + bias, atol=1e-5)
+
+
+def test_logmel_puts_a_tone_into_its_band_at_its_level() -> None:
+    logmel = LogMel(16_000)
+    time_s = torch.arange(16_000) / 16_000
+    tones = torch.stack([torch.sin(2 * torch.pi * hz * time_s) for hz in (200, 1000, 4000)])
+    spectrum = logmel(tones)[:, 0].mean(2)  # (3, MELS): the first channel is the level itself
+    assert spectrum.argmax(1).tolist() == sorted(spectrum.argmax(1).tolist())
+    assert len(set(spectrum.argmax(1).tolist())) == 3
+    assert bool((spectrum.amax(1) > 1.0).all())  # within 20 dB of full scale, whatever the band's width
+    assert torch.allclose(logmel(torch.zeros(1, 16_000))[:, 0], torch.tensor(-2.0))
+
+
+def test_the_second_channel_of_logmel_does_not_know_how_loud_it_is() -> None:
+    logmel = LogMel(16_000)
+    sound = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    loud, quiet = logmel(sound), logmel(sound / 10)
+    assert torch.allclose(loud[:, 1], quiet[:, 1], atol=0.01)
+    assert torch.allclose(loud[:, 0] - quiet[:, 0], torch.tensor(1.0), atol=0.01)  # 20 dB

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch", reason="the train extra is not installed")
+
+from operators.errors import SettingsError
+from operators.models.bundle import Bundle, load
+from pipeline.training.dataset import Problem
+from pipeline.training.evaluate import evaluate
+from pipeline.training.train import Plan, train
+from tests.media import make_video
+
+PLAN = Plan(acoustic_epochs=1, fusion_epochs=1, fusion_batches=3, scenes=4, checked_scenes=4)
+SECONDS = 2.0
+
+
+def flicker(time_s: float, picture: NDArray[np.uint8]) -> None:
+    picture[:] = 255 * (int(time_s * 10) % 2)
+
+
+def still(time_s: float, picture: NDArray[np.uint8]) -> None:
+    picture[:] = 90
+
+
+def chirp(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 * np.sin(2000 * np.pi * time_s**2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn fights, synthesised sirens, noise and voices, two clips a source; and three rows that are wrong."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = ["path,label,source,set"]
+    drawn: list[tuple[str, dict[str, Any]]] = [("fight", {"draw": flicker}), ("no_fight", {"draw": still})]
+    for label, arguments in drawn:
+        for source in range(3):
+            make_video(folder / f"{label}{source}.mp4", seconds=SECONDS, **arguments)
+            rows.append(f"{label}{source}.mp4,{label},{label}{source},drawn")
+    tones: list[tuple[str, float | Callable[..., Any]]] = [("siren", chirp), ("angry", 220.0), ("calm", 330.0)]
+    for label, tone in tones:
+        for source in range(3):
+            make_video(folder / f"{label}{source}.wav", seconds=SECONDS, codec=None, audio_codec="pcm_s16le", tone=tone)
+            rows.append(f"{label}{source}.wav,{label},{label}{source},played")
+    (folder / "broken.wav").write_bytes(b"this is no sound")
+    rows += ["gone.wav,siren,siren0,played", "broken.wav,siren,siren0,played", "siren0.wav,,siren0,played"]
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    (folder / "streams").mkdir()
+    make_video(folder / "streams" / "hall.mp4", seconds=4, audio_codec="aac", tone=chirp)
+    (folder / "streams" / "hall.csv").write_text("start_s,end_s,label\n0.0,4.0,siren\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, list[Problem]]:
+    return train(data, tmp_path_factory.mktemp("out") / "bundle", PLAN)
+
+
+def test_a_folder_of_clips_becomes_a_bundle(trained: tuple[Bundle, list[Problem]]) -> None:
+    manifest = load(trained[0].path).manifest
+    assert [(label.name, label.alertable) for label in manifest.labels] == [("fight", True), ("siren", True)]
+    assert all(0.3 <= label.open <= 0.9 and label.close < label.open for label in manifest.labels)
+    assert manifest.training["seed"] == 0
+    assert "not stated" in manifest.licence
+
+
+def test_wrong_rows_are_reported_and_training_goes_on(trained: tuple[Bundle, list[Problem]]) -> None:
+    reasons = {problem.path: problem.reason for problem in trained[1]}
+    assert reasons["gone.wav"] == "no such file"
+    assert "broken.wav" in reasons
+    assert len(trained[1]) == 3
+
+
+def test_no_source_is_both_learnt_and_held_out(trained: tuple[Bundle, list[Problem]]) -> None:
+    training = trained[0].manifest.training
+    for group, names in training["held_out"].items():
+        assert names
+        assert not set(names) & set(training["sources"][group])
+
+
+def test_only_what_was_held_out_is_measured(trained: tuple[Bundle, list[Problem]], data: Path) -> None:
+    bundle = trained[0]
+    report, problems = evaluate(bundle, data)
+    held_out = sum(len(names) for names in bundle.manifest.training["held_out"].values())
+    clips = report["clips"]
+    assert clips["fight"]["n"] + clips["sound"]["n"] + clips["sentiment"]["n"] == held_out
+    assert set(clips["fight"]) >= {"accuracy", "ap", "n"}
+    assert set(clips["sentiment"]) >= {"uar", "accuracy", "n"}
+    assert set(report["streams"]["hall"]) >= {"precision", "recall", "f1", "false_per_hour", "events"}
+    assert report["speed"]["media_s"] >= 4
+    assert json.loads(json.dumps(report)) == report
+    assert {problem.path for problem in problems} >= {"gone.wav"}
+
+
+def test_a_killed_run_goes_on_where_it_stopped_and_a_fixed_seed_gives_the_same_bundle(
+        trained: tuple[Bundle, list[Problem]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "again"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.training.train.train_fusion", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, out, PLAN)
+    assert not out.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.training.train.train_acoustic", killed)
+        patch.setattr("pipeline.training.features.read_media", killed)
+        bundle, _ = train(data, out, PLAN)
+    first = trained[0].manifest
+    assert bundle.manifest.acoustic.sha256 == first.acoustic.sha256
+    assert bundle.manifest == first
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label,source\ngone.wav,siren,one\n")
+    with pytest.raises(SettingsError, match="no clip to learn from; labels.csv line 2: gone.wav: no such file"):
+        train(tmp_path, tmp_path / "out", PLAN)
