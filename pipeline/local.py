@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1  # how often the run looks whether it is over
 DRAIN_S = 10.0  # how long the end of a run waits for alerts to be delivered
+QUIESCE_S = 5.0  # and then for the deliveries under way, also when stopped
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Local:
                and self._parts.clock.monotonic_ns() < deadline_ns):
             on_tick()
             pause.wait(TICK_S)
+        self._parts.outbox.quiesce(QUIESCE_S)
 
     def _note(self, name: str, result: Future[None]) -> None:
         if error := result.exception():

@@ -94,10 +94,12 @@ class Worker:
 
         consumer = self._log.consumer(self._lane.stage, self._lane.consumes, on_assigned=moved, on_revoked=moved)
         try:
-            while not stop.is_set():
+            last = False
+            while not last:
                 self._beat_ns = self._clock.monotonic_ns()
+                last = stop.is_set()  # then nothing more is read, but what became due meanwhile is committed
                 try:
-                    self._turn(consumer)
+                    self._turn(consumer, 0 if last else self._lane.max_records)
                 except Fenced as error:
                     log.info("%s: %s; going on with what is still ours", self._lane.stage, error)
                     consumer.seek_to_committed()
@@ -111,9 +113,9 @@ class Worker:
             self._operator.close()
             consumer.close()
 
-    def _turn(self, consumer: Consumer) -> None:
+    def _turn(self, consumer: Consumer, max_records: int) -> None:
         """One poll and, if there is anything to do, one transaction."""
-        messages = consumer.poll(self._lane.max_records, POLL_S)
+        messages = consumer.poll(max_records, POLL_S) if max_records else ()
         if self._rebuild_needed:
             self._rebuild(consumer)
             self._rebuild_needed = False
