@@ -59,8 +59,25 @@ class Backend(ABC):
             pieces.append(self.infer(chunk))
         return {name: np.concatenate([piece[name] for piece in pieces])[:rows] for name in pieces[0]}
 
+    def _must_match(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+        """Compare what the engine found in the file, name -> dtype, with the manifest.
+
+        Raises:
+            BackendError: it differs; names the port.
+        """
+        for ports, found in ((self.graph.inputs, inputs), (self.graph.outputs, outputs)):
+            stated = {port.name: port.dtype for port in ports}
+            for name in (*stated, *(inputs if ports is self.graph.inputs else ())):
+                if stated.get(name) != found.get(name):
+                    message = (f"{self.path.name}: port {name!r} is {found.get(name)} in the file "
+                               f"and {stated.get(name)} in the manifest")
+                    raise BackendError(message)
+
     def _checked_rows(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
         rows = {len(array) for array in inputs.values()}
+        if unknown := inputs.keys() - {port.name for port in self.graph.inputs}:
+            message = f"{self.path.name}: there is no port {min(unknown)!r}"
+            raise BackendError(message)
         if len(rows) != 1 or 0 in rows:
             message = f"{self.path.name}: inputs of {sorted(rows)} rows"
             raise BackendError(message)

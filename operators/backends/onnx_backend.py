@@ -17,6 +17,7 @@ from operators.models.bundle import Graph
 
 FAILURES = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf,
             ort_errors.NoSuchFile, ort_errors.NotImplemented, ort_errors.RuntimeException, ort_errors.EPFail)
+DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(bool)": "bool"}
 
 
 class OnnxBackend(Backend):
@@ -37,6 +38,8 @@ class OnnxBackend(Backend):
         except FAILURES as error:
             message = f"{path.name}: ONNX Runtime cannot load it: {error}"
             raise BackendError(message) from error
+        self._must_match({port.name: DTYPES.get(port.type, port.type) for port in self._session.get_inputs()},
+                         {port.name: DTYPES.get(port.type, port.type) for port in self._session.get_outputs()})
         self._outputs = [port.name for port in graph.outputs]
 
     @override

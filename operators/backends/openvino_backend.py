@@ -14,6 +14,8 @@ from operators.backends.base import Arrays, Backend
 from operators.errors import BackendError
 from operators.models.bundle import Graph
 
+DTYPES = {"f32": "float32", "u8": "uint8", "boolean": "bool"}
+
 
 class OpenVinoBackend(Backend):
     """One graph compiled by OpenVINO for the CPU."""
@@ -26,6 +28,8 @@ class OpenVinoBackend(Backend):
         try:
             core = ov.Core()
             model = core.read_model(path)
+            self._must_match(*({port.any_name: DTYPES.get(port.element_type.get_type_name(), "another")
+                                for port in ports} for ports in (model.inputs, model.outputs)))
             model.reshape({port.name: [batch, *port.shape[1:]] for port in graph.inputs})
             self._model = core.compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1})

@@ -37,6 +37,7 @@ class TensorRtBackend(Backend):
         if self._context is None:
             message = f"{path.name}: TensorRT cannot load the engine it built"
             raise BackendError(message)
+        self._must_match(self._ports(trt.TensorIOMode.INPUT), self._ports(trt.TensorIOMode.OUTPUT))
         self._buffers: dict[str, Any] = {}
         self._outputs = {port.name: np.zeros((batch, *map(int, port.shape[1:])), port.dtype)
                          for port in graph.outputs}
@@ -69,6 +70,11 @@ class TensorRtBackend(Backend):
             cuda.cudaFree(pointer)
         if stream := getattr(self, "_stream", None):
             cuda.cudaStreamDestroy(stream)
+
+    def _ports(self, mode: Any) -> dict[str, str]:
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        return {name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))).name
+                for name in names if self._engine.get_tensor_mode(name) == mode}
 
     def _allocate(self, name: str, size_bytes: int) -> None:
         self._buffers[name] = self._call(cuda.cudaMalloc(size_bytes))

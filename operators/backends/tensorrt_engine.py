@@ -55,10 +55,19 @@ class Recipe:
 
     @classmethod
     def of(cls, trt: ModuleType, path: Path, graph: Graph, *, batch: int, architecture: str) -> Recipe:
-        """What an engine of the ONNX file at `path` depends on."""
+        """What an engine of the ONNX file at `path` depends on.
+
+        Raises:
+            BackendError: there is no such file.
+        """
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            message = f"{path.name}: {error.strerror}"
+            raise BackendError(message) from error
         shapes = tuple((port.name, (batch, *(int(size) for size in port.shape[1:]))) for port in graph.inputs)
         precision = "tf32" if hasattr(trt.BuilderFlag, "TF32") else "fp32"
-        return cls(sha256_of(path), f"{trt.__name__} {trt.__version__}", architecture, precision, shapes)
+        return cls(digest, f"{trt.__name__} {trt.__version__}", architecture, precision, shapes)
 
     @property
     def file_name(self) -> str:

@@ -48,14 +48,15 @@ class AudioDecoder:
             counts: errors are counted here.
         """
         parameters = (template.name, template.extradata, template.sample_rate, template.layout.name)
-        if parameters != self._parameters:
+        follows = self.next_ns is not None and abs(packets[0].time_ns - self.next_ns) <= JITTER_NS
+        if parameters != self._parameters or not follows:
             self._parameters, self._preroll = parameters, []
         stream = _Stream(template, self._rate_hz)
         for packet in self._preroll:
             stream.decode(packet, Counts())
         first_ns = stream.begin()
         stream.decode(packets[0].packet, counts)
-        start_ns = self._start_ns(packets, stream.reached_ns)
+        start_ns = self.next_ns if follows and self.next_ns else _start_ns(packets, stream.reached_ns)
         for item in packets[1:]:
             stream.skip_to(item.time_ns - start_ns)
             stream.decode(item.packet, counts)
@@ -63,15 +64,6 @@ class AudioDecoder:
         self._preroll = [item.packet for item in packets][-PREROLL_PACKETS:]
         samples = np.concatenate(stream.pieces) if stream.pieces else np.zeros(0, np.float32)
         return start_ns + first_ns, np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32, copy=False)
-
-    def _start_ns(self, packets: Sequence[Packet], first_length_ns: int) -> int:
-        """Where the first packet's sound begins: where the last one ended, or at the packet's own time."""
-        start_ns = packets[0].time_ns
-        if self.next_ns is not None and abs(start_ns - self.next_ns) <= JITTER_NS:
-            return self.next_ns
-        # No packet has a time before its segment, but what a codec needs to begin lies there: the second one tells.
-        early_ns = start_ns + first_length_ns - packets[1].time_ns if len(packets) > 1 else 0
-        return start_ns - min(early_ns, first_length_ns) if early_ns > HELD_GAP_NS else start_ns
 
 
 class _Stream:
@@ -135,6 +127,16 @@ class _Stream:
         self._decoded += frame.samples
         # The mean of the channels; FFmpeg's own mix is 3 dB louder and would be cut off where it exceeds 1.
         self.pieces += [out.to_ndarray().mean(axis=0) for out in self._resampler.resample(frame)]
+
+
+def _start_ns(packets: Sequence[Packet], first_length_ns: int) -> int:
+    """Where the first packet's sound begins, after a gap or at the very start.
+
+    No packet has a time before its segment, but what a codec needs to begin lies there: the second one tells.
+    """
+    start_ns = packets[0].time_ns
+    early_ns = start_ns + first_length_ns - packets[1].time_ns if len(packets) > 1 else 0
+    return start_ns - min(early_ns, first_length_ns) if early_ns > HELD_GAP_NS else start_ns
 
 
 class SoundBuffer:

@@ -66,7 +66,7 @@ class _CameraState:
     sound: SoundBuffer
     audio: AudioDecoder
     video: VideoDecoder = field(default_factory=VideoDecoder)
-    chain: int = 0  # segments since the last keyframe start, this one included
+    chain: int = 0  # segments since the last one that began at a keyframe, that one included
     ends_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))
     heard_ns: deque[int | None] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))  # sound's, after each
 
@@ -95,6 +95,7 @@ class Decoder(Operator[Segment, Clip]):
                 state.video.reset()
                 yield Rejected(segment, error)
             finally:
+                state.chain += 1
                 state.ends_ns.append(segment.end_ns)
                 state.heard_ns.append(state.audio.next_ns)
 
@@ -120,7 +121,7 @@ class Decoder(Operator[Segment, Clip]):
             return 0
         since_ns = state.next_step_ns - max(self._sound_ns, self._pictures_ns + MAX_PICTURE_AGE_NS)
         spanned = sum(end_ns > since_ns for end_ns in state.ends_ns) + 2  # one warms up the sound, one more places it
-        return min(max(spanned, state.chain), MAX_RECALLED, len(state.ends_ns))
+        return min(max(spanned, state.chain if state.video.ready else 0), MAX_RECALLED, len(state.ends_ns))
 
     @override
     def replay(self, batch: Sequence[Segment]) -> None:
@@ -188,7 +189,8 @@ class Decoder(Operator[Segment, Clip]):
             return counts.shed_all("overload", len(packets))
         if segment.continues and not state.video.ready:
             return counts.shed_all("no_keyframe", len(packets))
-        state.chain = state.chain + 1 if segment.continues else 1
+        if not segment.continues:
+            state.chain = 0
         frames = state.video.decode(template, packets, counts, continues=segment.continues,
                                     drain=segment.final or not segment.continued)
         for time_ns, frame in frames:

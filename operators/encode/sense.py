@@ -39,5 +39,5 @@ class SenseEncoder:
             if chosen.ndim == RANK_OF_CLIP and len(self._port.shape) == RANK_OF_CLIP - 1:
                 chosen = chosen[:, -1]  # a plain image tower sees the newest picture
             result = self._backend.run({self._port.name: chosen})["embedding"]
-            embeddings[valid] = np.clip(result, -LARGEST, LARGEST)
+            embeddings[valid] = np.clip(np.nan_to_num(result), -LARGEST, LARGEST)
         return embeddings

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +32,7 @@ from tests.operators.fuse.embeddings import (
 from tests.tiny_bundle import make_bundle
 
 ALL: Step = ((0.9, 0.5), 0.5)
+Make = Callable[[], Fuser]
 EDGE: Step = ((0.5, 0.05), 0.1)  # on each label's threshold
 ANY_STEP = st.sampled_from([QUIET, QUIET, BRIGHT, BRIGHT, LOUD, BLIND_LOUD, NOTHING, ALL, EDGE])
 SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,21 +44,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def make(bundle: Bundle) -> type[Fuser]:
+def make(bundle: Bundle) -> Make:
     backend = load_backend(bundle, bundle.manifest.fusion, batch=4, backend="onnxruntime", threads=1)
-
-    class Ready(Fuser):
-        def __init__(self) -> None:
-            super().__init__(bundle, backend, FuseSettings(silent_after_s=15))
-
-    return Ready
+    return lambda: Fuser(bundle, backend, FuseSettings(silent_after_s=15))
 
 
 def events_of(fuser: Fuser, embeddings: Sequence[Embedding]) -> list[Event]:
     return list(fuser.process(embeddings))
 
 
-def test_one_event_from_open_to_close(make: type[Fuser]) -> None:
+def test_one_event_from_open_to_close(make: Make) -> None:
     events = events_of(make(), stream([QUIET, BRIGHT, BRIGHT, BRIGHT, QUIET, QUIET, QUIET, QUIET]))
     assert story(events) == [("bright", "open", 1, None), ("bright", "close", 1, 4)]
     opened, closed = events
@@ -74,13 +69,13 @@ def test_one_event_from_open_to_close(make: type[Fuser]) -> None:
     assert opened.received_ns == START_NS + 2 * STEP_NS
 
 
-def test_live_cameras_have_no_position_in_a_file(make: type[Fuser]) -> None:
+def test_live_cameras_have_no_position_in_a_file(make: Make) -> None:
     events = events_of(make(), stream([BRIGHT] * 3 + [QUIET] * 4, live=True))
     assert [event.kind for event in events] == ["open", "close"]
     assert all(event.media_start_ns is None and event.media_end_ns is None for event in events)
 
 
-def test_sound_alone_is_enough_and_says_so(make: type[Fuser]) -> None:
+def test_sound_alone_is_enough_and_says_so(make: Make) -> None:
     events = events_of(make(), stream([BLIND_LOUD] * 4))
     assert {event.label for event in events} == {"loud"}
     assert all((event.senses.visual, event.senses.acoustic) == (0.0, 1.0) for event in events)
@@ -91,23 +86,23 @@ def test_sound_alone_is_enough_and_says_so(make: type[Fuser]) -> None:
         assert total == pytest.approx(1)
 
 
-def test_nobody_heard_is_no_sentiment(make: type[Fuser]) -> None:
+def test_nobody_heard_is_no_sentiment(make: Make) -> None:
     events = events_of(make(), stream([BRIGHT] * 4))
     assert events
     assert all(event.sentiment is None for event in events)
 
 
-def test_an_invalid_sense_scores_nothing_whatever_its_bytes_say(make: type[Fuser]) -> None:
+def test_an_invalid_sense_scores_nothing_whatever_its_bytes_say(make: Make) -> None:
     assert events_of(make(), stream([NOTHING] * 6)) == []
 
 
-def test_the_last_record_closes_everything(make: type[Fuser]) -> None:
+def test_the_last_record_closes_everything(make: Make) -> None:
     events = events_of(make(), stream([QUIET, *[((0.9, 0.0), 0.5)] * 3], final=True))
     assert story(events)[-2:] == [("bright", "close", 1, 4), ("loud", "close", 1, 4)]
     assert step_of(events[-1].time_ns) == 4
 
 
-def test_an_end_is_not_beyond_the_end_of_the_file(make: type[Fuser]) -> None:
+def test_an_end_is_not_beyond_the_end_of_the_file(make: Make) -> None:
     """The last step of a file reaches beyond what is there."""
     last = embedding([BRIGHT, BRIGHT], final=True)
     short = type(last)(**{name: getattr(last, name) for name in last.__struct_fields__} | {
@@ -116,7 +111,7 @@ def test_an_end_is_not_beyond_the_end_of_the_file(make: type[Fuser]) -> None:
     assert (closed.kind, step_of(closed.end_ns), step_of(closed.time_ns)) == ("close", 1.5, 1.5)
 
 
-def test_a_new_session_closes_the_old_ones_events_first(make: type[Fuser]) -> None:
+def test_a_new_session_closes_the_old_ones_events_first(make: Make) -> None:
     fuser = make()
     events = events_of(fuser, [*stream([BRIGHT] * 3, final=False), *stream([BRIGHT] * 3, session="t", final=False)])
     assert [(event.session, event.kind) for event in events] == [("s", "open"), ("s", "close"), ("t", "open")]
@@ -124,7 +119,7 @@ def test_a_new_session_closes_the_old_ones_events_first(make: type[Fuser]) -> No
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_silent_live_camera_closes_by_itself(make: type[Fuser], live: bool) -> None:
+def test_a_silent_live_camera_closes_by_itself(make: Make, live: bool) -> None:
     fuser = make()
     records = stream([BRIGHT] * 4, live=live, final=False)
     events_of(fuser, records)
@@ -138,7 +133,7 @@ def test_a_silent_live_camera_closes_by_itself(make: type[Fuser], live: bool) ->
     assert list(fuser.advance(received_ns + 99_000_000_000)) == []
 
 
-def test_a_camera_that_is_back_after_silence_begins_a_new_event(make: type[Fuser]) -> None:
+def test_a_camera_that_is_back_after_silence_begins_a_new_event(make: Make) -> None:
     fuser = make()
     first = events_of(fuser, stream([BRIGHT] * 4, live=True, final=False))
     first += fuser.advance(START_NS + 60 * 10**9)
@@ -150,7 +145,7 @@ def test_a_camera_that_is_back_after_silence_begins_a_new_event(make: type[Fuser
 
 @SETTINGS
 @given(steps=st.lists(ANY_STEP, min_size=1, max_size=30), data=st.data())
-def test_any_partition_and_any_restart_give_the_same_events(make: type[Fuser], steps: list[Step],
+def test_any_partition_and_any_restart_give_the_same_events(make: Make, steps: list[Step],
                                                             data: st.DataObject) -> None:
     records = [*stream(steps, per_record=3), *stream(steps[::-1], per_record=2, camera="other", live=True)]
     records.sort(key=lambda record: record.start_ns)
@@ -171,7 +166,7 @@ def test_any_partition_and_any_restart_give_the_same_events(make: type[Fuser], s
 
 @SETTINGS
 @given(steps=st.lists(ANY_STEP, min_size=1, max_size=40))
-def test_every_event_keeps_its_promises(make: type[Fuser], steps: list[Step]) -> None:
+def test_every_event_keeps_its_promises(make: Make, steps: list[Step]) -> None:
     events = events_of(make(), stream(steps))
     for _, group in groupby(sorted(events, key=lambda event: event.id), key=lambda event: event.id):
         own = list(group)
@@ -187,21 +182,21 @@ def test_every_event_keeps_its_promises(make: type[Fuser], steps: list[Step]) ->
             assert 0 <= event.score <= event.peak_score
 
 
-def test_scores_are_of_every_step(make: type[Fuser]) -> None:
+def test_scores_are_of_every_step(make: Make) -> None:
     scores, = make().score([embedding([BRIGHT, LOUD, NOTHING])])
     assert np.round(scores.events, 3).tolist() == [[1, 0.007, 0], [0, 0.007, 1], [0, 0, 0]]
     assert scores.step_ns.tolist() == [START_NS + i * STEP_NS for i in (1, 2, 3)]
     assert scores.sentiment.sum(axis=1) == pytest.approx(1)
 
 
-def test_a_record_without_steps_still_closes(make: type[Fuser]) -> None:
+def test_a_record_without_steps_still_closes(make: Make) -> None:
     fuser = make()
     events_of(fuser, stream([BRIGHT] * 4, final=False))
     closed = events_of(fuser, [embedding([], sequence=2, first=5, final=True)])
     assert [event.kind for event in closed] == ["close"]
 
 
-def test_restoring_forgets_every_other_camera(make: type[Fuser]) -> None:
+def test_restoring_forgets_every_other_camera(make: Make) -> None:
     fuser = make()
     events_of(fuser, stream([BRIGHT] * 4, live=True, final=False))
     fuser.restore({})
