@@ -56,3 +56,13 @@ def commit_all(log: Log, consumer: Consumer, messages: Sequence[Message], writer
     """Commit that `messages`, polled by `consumer`, are done."""
     with log.transaction(writer) as tx:
         tx.commit(consumer, {message.partition: message.offset + 1 for message in messages})
+
+
+def append(log: Log, topic: str, records: Sequence[tuple[str, bytes]], writer: str = "writer") -> None:
+    with log.transaction(writer) as tx:
+        for key, value in records:
+            tx.append(topic, key, value)
+
+
+def values(messages: Sequence[Message]) -> list[bytes]:
+    return [message.value for message in messages]
