@@ -21,7 +21,6 @@ from operators.errors import SourceError, UnsupportedSource
 ARRIVAL_TIMED_FORMATS = frozenset({"mpjpeg"})  # their timestamps only count pictures
 LATER_S = 1.0  # FFmpeg's own timeouts come after the watchdog's, which tells them apart from other errors
 NS_PER_US = 1000
-NETWORK = "tcp,tls,udp,crypto,data"
 LOW_LATENCY = {"fpsprobesize": "0"}  # or FFmpeg counts pictures for seconds before it gives the first
 
 
@@ -134,11 +133,10 @@ def _captured_ns(packet: av.Packet[Stream]) -> int | None:
 def _open(source: Source, settings: CameraSettings) -> InputContainer:
     silence_us = str(round((settings.read_timeout_s + LATER_S) * 1e6))
     options: dict[SourceKind, dict[str, str]] = {
-        # A playlist or session description must not lead elsewhere: each kind has its protocols.
-        "file": {"protocol_whitelist": "file,crypto,data"},
-        "rtsp": {"protocol_whitelist": f"rtp,srtp,rtsp,rtsps,{NETWORK}", "rtsp_transport": settings.rtsp_transport,
-                 "allowed_media_types": "video+audio", "timeout": silence_us, **LOW_LATENCY},
-        "http": {"protocol_whitelist": f"http,https,httpproxy,{NETWORK}", "rw_timeout": silence_us, **LOW_LATENCY},
+        "file": {},
+        "rtsp": {"rtsp_transport": settings.rtsp_transport, "allowed_media_types": "video+audio",
+                 "timeout": silence_us, **LOW_LATENCY},
+        "http": {"rw_timeout": silence_us, **LOW_LATENCY},
         "v4l2": {"input_format": "mjpeg", **LOW_LATENCY},
     }
     url = {"file": f"file:{source.url}", "v4l2": source.url.removeprefix("v4l2:")}.get(source.kind, source.url)

@@ -34,7 +34,6 @@ class Session:
     def __init__(self, camera: str, name: str, settings: CameraSettings, header: Header, session_clock: SessionClock,
                  clock: Clock, *, skip: int, corrected: Counter[str], dropped: Counter[str]) -> None:
         self.sequence = 0  # of the next segment
-        self._end_ns: int | None = None  # wall clock where the newest segment ends
         self._camera, self._name, self._skip = camera, name, skip
         self._clock, self._session_clock = clock, session_clock
         self._timeline = Timeline(seconds_to_ns(settings.max_leap_s), header.zero_ns, corrected)
@@ -78,9 +77,9 @@ class Session:
     def _make(self, piece: Piece) -> Iterator[Segment]:
         sequence, self.sequence = self.sequence, self.sequence + 1
         media_start_ns = self._session_clock.media_at(piece.start_ns)
-        start_ns = self._session_clock.at(piece.start_ns) if self._end_ns is None else self._end_ns
-        self._session_clock.advance(piece.end_ns - piece.start_ns)  # corrections stretch the segment
-        end_ns = self._end_ns = self._session_clock.at(piece.end_ns)
+        start_ns = self._session_clock.at(piece.start_ns)
+        self._session_clock.advance(piece.end_ns - piece.start_ns)  # a correction stretches the segment
+        end_ns = self._session_clock.at(piece.end_ns)
         if sequence < self._skip:
             return
         descriptions = [track.description for track in piece.tracks.values()]

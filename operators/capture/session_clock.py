@@ -24,7 +24,7 @@ class SessionClock(ABC):
 
     @abstractmethod
     def at(self, time_ns: int) -> int:
-        """The wall clock at a time of the time line, as far as is known now."""
+        """The wall clock at a time of the time line."""
 
     @abstractmethod
     def media_at(self, time_ns: int) -> int | None:
@@ -32,7 +32,7 @@ class SessionClock(ABC):
 
     @abstractmethod
     def advance(self, elapsed_ns: int) -> None:
-        """A segment of this length has been cut: corrections may be made now."""
+        """A segment of this length has been cut: `at` changes here and, once called, nowhere else."""
 
 
 class RecordedClock(SessionClock):

@@ -14,6 +14,7 @@ from operators.clock import ManualClock, SystemClock
 from operators.errors import SettingsError, SourceError, UnsupportedSource
 from operators.records import Segment
 from tests.media import make_video
+from tests.operators.capture.silent import silent_server
 from tests.operators.capture.stream import S
 from tests.operators.capture.watching import assert_whole, capture, decode, packets
 
@@ -53,6 +54,7 @@ def test_two_runs_are_alike(clip: Path) -> None:
 
 def test_resumed_anywhere_it_gives_exactly_the_rest(clip: Path) -> None:
     whole = capture(clip)
+    assert_whole(whole)
     for sequence in range(len(whole) + 1):
         rest = capture(clip, resume=Position(whole[0].session, sequence))
         assert len(rest) == len(whole) - sequence
@@ -276,9 +278,13 @@ def test_a_file_that_is_not_there() -> None:
         camera(Path("nowhere.mp4"))
 
 
-def test_a_playlist_leads_nowhere_else(media: Media, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["http", "rtsp", "tcp"])
+def test_a_playlist_leads_nowhere_else(tmp_path: Path, scheme: str) -> None:
     """A file from somebody else must not have its reader open connections."""
-    path = tmp_path / "list.m3u8"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(SourceError):
-        list(camera(path).segments())
+    with silent_server() as server:
+        path = tmp_path / "list.m3u8"
+        address = f"{scheme}://127.0.0.1:{server.port}/x.ts"
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{address}\n#EXT-X-ENDLIST\n")
+        with pytest.raises(SourceError):
+            list(camera(path).segments())
+        assert server.connections == 0

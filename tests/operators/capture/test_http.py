@@ -134,8 +134,10 @@ def test_a_recording_over_http_ends(served: str, name: str, seconds: int) -> Non
 
 
 def test_a_playlist_cannot_lead_to_local_files(served: str, tmp_path: Path) -> None:
+    local = tmp_path / "recorded0.ts"
+    assert local.is_file()
     (tmp_path / "evil.m3u8").write_text(
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfile://{tmp_path}/recorded0.ts\n#EXT-X-ENDLIST\n")
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfile://{local}\n#EXT-X-ENDLIST\n")
     with watching(f"{served}/evil.m3u8", read_timeout_s=1.0, open_timeout_s=1.0) as watch:
         watch.wait_for(lambda: bool(watch.camera.status.errors))
     assert watch.segments == []

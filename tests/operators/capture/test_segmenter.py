@@ -172,6 +172,13 @@ def test_a_changed_sound_track_begins_a_new_piece() -> None:
     assert times_ms(pieces[0], "video") + times_ms(pieces[1], "video") == [i * 100 for i in range(10)]
 
 
+def test_a_cut_at_a_sound_does_not_part_b_frames() -> None:
+    other = Track("audio", AAC.description, b"x", b"other")
+    pictures = [placed(H264, t, keyframe=t == 0, leads=True) for t in (0, 300, 100, 200, 600, 400, 500)]
+    pieces, _ = cut([placed(AAC, 0), *pictures, placed(other, 550), placed(other, 600)])
+    assert [times_ms(piece, "video") for piece in pieces] == [[0, 300, 100, 200], [600, 400, 500]]
+
+
 def test_a_piece_never_grows_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmenter, "MAX_PIECE_BYTES", 1000)
     monkeypatch.setattr(segmenter, "MAX_PIECE_PACKETS", 8)
