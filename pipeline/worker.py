@@ -7,6 +7,7 @@ last transaction, sees again the few records that state leaves out, and goes on 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import traceback
 from collections import deque
@@ -79,6 +80,7 @@ class Worker:
         """Prepare to run `operator`; nothing is read before `run`."""
         self._lane, self._operator, self._log, self._clock, self._watcher = lane, operator, log_, clock, watcher
         self._partitions = log_.partitions(lane.consumes)
+        self._writer = f"{lane.stage}-{secrets.token_hex(8)}"  # of this worker alone: another must not fence it
         self._offsets: dict[str, deque[int]] = {}
         self._rebuild_needed = True
         self._beat_ns = clock.monotonic_ns()
@@ -126,10 +128,12 @@ class Worker:
         state = self._operator.snapshot()
         if not (messages or outputs or dead or state):
             return
-        with self._log.transaction(self._lane.stage) as transaction:
+        offsets = {partition: consumer.committed(partition) for camera in (*map(_camera_of, outputs), *state)
+                   if (partition := partition_of(camera, self._partitions)) in consumer.assignment}
+        offsets |= {message.partition: message.offset + 1 for message in messages}
+        with self._log.transaction(self._writer) as transaction:
             self._write(transaction, outputs, dead, state)
-            if messages:
-                transaction.commit(consumer, {message.partition: message.offset + 1 for message in messages})
+            transaction.commit(consumer, offsets)  # refuses a worker that lost its place, also if nothing was read
         self._tell(messages, outputs, dead, started_ns)
 
     def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[_Dead]]:

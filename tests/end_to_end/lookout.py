@@ -40,9 +40,9 @@ def command(*arguments: object) -> list[str]:
     return [str(BIN), *map(str, arguments)]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120.0, check=False)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
 def lines(text: str) -> list[dict[str, Any]]:

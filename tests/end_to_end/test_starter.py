@@ -1,0 +1,72 @@
+"""The bundle that comes with Lookout: what is promised of it, measured on sources that it was not trained on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from operators.models.bundle import STARTER, load
+from tests.end_to_end.lookout import command, lines, run
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = ROOT.parent / "shared/data"
+LABELS = {"fight", "air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling",
+          "gun_shot", "jackhammer", "siren", "street_music", "crying_baby", "baby_laugh"}
+MAX_BYTES, MAX_MEMORY_BYTES = 25 * 10**6, 900 * 10**6
+
+needs_data = pytest.mark.skipif(not (DATA / "labels.csv").exists(), reason="wants the training data beside the project")
+
+
+def test_it_is_whole_small_and_says_what_it_is() -> None:
+    bundle = load("starter")
+    assert set(bundle.label_names) == LABELS
+    assert sum(path.stat().st_size for path in STARTER.iterdir()) <= MAX_BYTES
+    manifest = bundle.manifest
+    assert "NC" in manifest.licence or "non-commercial" in manifest.licence.lower()
+    assert manifest.quality["clips"]["fight"]["accuracy"] > 0
+    assert manifest.training["held_out"]
+    for label in manifest.labels:
+        assert label.close < label.open
+
+
+@needs_data
+@pytest.mark.slow
+def test_a_composed_stream_gives_its_events_in_little_memory(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w+") as out:
+        process = subprocess.Popen(command("watch", DATA / "streams/lobby.mp4", "--data", tmp_path / "data", "--json"),
+                                   stdout=out, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        events = lines(out.read())
+    assert process.returncode == 0
+    assert usage.ru_maxrss * 1024 < MAX_MEMORY_BYTES
+    schema = json.loads((ROOT / "operators/schemas/event.schema.json").read_text())
+    for event in events:
+        jsonschema.validate(event, schema)
+    assert {"fight", "siren", "gun_shot", "crying_baby"} <= {event["subject"] for event in events}
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_is_as_good_as_promised_on_sources_held_out() -> None:
+    done = run("evaluate", "--model", "starter", "--data", DATA, "--json", timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    clips = report["clips"]
+    assert clips["fight"]["accuracy"] >= 0.78
+    assert clips["sound"]["accuracy"] >= 0.65
+    assert clips["sentiment"]["uar"] >= 0.70
+    assert report["left_out"]["trained_on"] > 0
+    assert report["left_out"]["unusable"] == 0
+    for name, figures in load("starter").manifest.quality["clips"].items():
+        for measure, value in figures.items():
+            if isinstance(value, float):  # what the manifest says is what is measured
+                assert clips[name][measure] == pytest.approx(value, abs=0.02), (name, measure)
