@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import av
 import msgspec
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from operators.base import Operator, Rejected, Settings
-from operators.clock import NS_PER_S, Clock, seconds_to_ns, ticks_to_ns
+from operators.clock import NS_PER_S, Clock, seconds_to_ns
 from operators.decode.audio import AudioDecoder, SoundBuffer, level_dbfs
+from operators.decode.packets import end_of_pictures_ns, packets_of
 from operators.decode.video import MAX_PICTURE_AGE_NS, Counts, Packet, PictureSampler, VideoDecoder
 from operators.errors import MediaError
 from operators.models.bundle import Sampling
@@ -32,9 +33,6 @@ log = logging.getLogger(__name__)
 
 HOLD_NS = NS_PER_S  # how long a step waits for the slower sense
 HELD_SOUND_NS = 32 * NS_PER_S  # sound kept beyond one window: as long as the longest segment
-STRAY_NS = 2 * NS_PER_S  # how far a packet's time may lie outside of its segment
-MAX_PACKETS = 16384  # per segment; a segment with more is damaged or hostile
-MAX_PACKET_BYTES = 64 * 2**20  # of all packets together, unpacked
 MAX_STEPS = 64  # per segment; a longer one is damaged or hostile
 MAX_RECALLED = 64  # segments replayed after a restart, at most
 
@@ -56,6 +54,14 @@ class _Progress(msgspec.Struct, frozen=True):
     heard_ns: int | None = None  # where the sound ended after the first of the recalled segments
 
 
+class _Past(NamedTuple):
+    """What a restart may have to know of a processed segment."""
+
+    end_ns: int
+    heard_ns: int | None  # where the sound ended after it
+    begins: bool  # needs nothing of the segments before it to show its pictures
+
+
 @dataclass
 class _CameraState:
     """One session of one camera."""
@@ -66,9 +72,7 @@ class _CameraState:
     sound: SoundBuffer
     audio: AudioDecoder
     video: VideoDecoder = field(default_factory=VideoDecoder)
-    chain: int = 0  # segments since the last one that began at a keyframe, that one included
-    ends_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))
-    heard_ns: deque[int | None] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))  # sound's, after each
+    past: deque[_Past] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))
 
 
 class Decoder(Operator[Segment, Clip]):
@@ -89,20 +93,19 @@ class Decoder(Operator[Segment, Clip]):
         for segment in batch:
             state = self._state(segment)
             self._changed.add(segment.camera)
+            begins = not segment.continues and (segment.video is not None or not state.video.ready)
             try:
                 yield self._decode(state, segment)
             except MediaError as error:
                 state.video.reset()
                 yield Rejected(segment, error)
             finally:
-                state.chain += 1
-                state.ends_ns.append(segment.end_ns)
-                state.heard_ns.append(state.audio.next_ns)
+                state.past.append(_Past(segment.end_ns, state.audio.next_ns, begins))
 
     @override
     def snapshot(self) -> Mapping[str, bytes]:
         changed = {camera: msgspec.msgpack.encode(_Progress(state.session, state.next_step_ns,
-                                                            state.heard_ns[-self.recall(camera)]))
+                                                            state.past[-self.recall(camera)].heard_ns))
                    for camera in self._changed if (state := self._cameras.get(camera))}
         self._changed.clear()
         return changed
@@ -115,13 +118,16 @@ class Decoder(Operator[Segment, Clip]):
 
     @override
     def recall(self, camera: str) -> int:
-        """The segments back to the keyframe, or as many as the model's memory of pictures and sound spans."""
+        """As many segments as the model's memory of pictures and sound spans, and back to a keyframe from there."""
         state = self._cameras.get(camera)
-        if state is None or not state.ends_ns:
+        if state is None:
             return 0
         since_ns = state.next_step_ns - max(self._sound_ns, self._pictures_ns + MAX_PICTURE_AGE_NS)
-        spanned = sum(end_ns > since_ns for end_ns in state.ends_ns) + 2  # one warms up the sound, one more places it
-        return min(max(spanned, state.chain if state.video.ready else 0), MAX_RECALLED, len(state.ends_ns))
+        newest_first = tuple(reversed(state.past))
+        wanted = sum(past.end_ns > since_ns for past in newest_first) + 2  # one warms up the sound, one more places it
+        while wanted < len(newest_first) and not newest_first[wanted - 1].begins:
+            wanted += 1
+        return min(wanted, len(newest_first))
 
     @override
     def replay(self, batch: Sequence[Segment]) -> None:
@@ -168,14 +174,14 @@ class Decoder(Operator[Segment, Clip]):
         if segment.media:
             try:
                 with av.open(io.BytesIO(segment.media), "r", format="matroska") as container:
-                    video, audio = _packets(container, segment, counts)
+                    video, audio = packets_of(container, segment, counts)
                     counts.received = len(video)
                     if video:
                         self._see(state, segment, container.streams.video[0].codec_context, video, counts)
                     if audio:
                         samples = self._hear(state, container.streams.audio[0].codec_context, audio, counts)
                     if video and audio and state.audio.next_ns is not None:
-                        skew_ns = state.audio.next_ns - _end_ns(video, segment)
+                        skew_ns = state.audio.next_ns - end_of_pictures_ns(video, segment)
             except (av.FFmpegError, ValueError) as error:
                 message = (f"camera {segment.camera}: segment {segment.sequence} of session {segment.session} "
                            f"cannot be read: {error}")
@@ -189,8 +195,6 @@ class Decoder(Operator[Segment, Clip]):
             return counts.shed_all("overload", len(packets))
         if segment.continues and not state.video.ready:
             return counts.shed_all("no_keyframe", len(packets))
-        if not segment.continues:
-            state.chain = 0
         frames = state.video.decode(template, packets, counts, continues=segment.continues,
                                     drain=segment.final or not segment.continued)
         for time_ns, frame in frames:
@@ -264,32 +268,3 @@ class Decoder(Operator[Segment, Clip]):
         """Whether the segment has waited too long; what is seen again after a restart never has."""
         waited_ns = self._clock.now_ns() - segment.received_ns
         return segment.live and not self._replaying and waited_ns > seconds_to_ns(after_s)
-
-
-def _packets(container: av.container.InputContainer, segment: Segment,
-             counts: Counts) -> tuple[list[Packet], list[Packet]]:
-    """The packets of the first picture and the first sound track in the order they lie, with absolute times."""
-    packets: dict[int, list[Packet]] = {}
-    chosen = [tracks[0] for tracks in (container.streams.video, container.streams.audio) if tracks]
-    if any(stream.codec_context is None for stream in chosen):
-        message = "unknown codec"
-        raise ValueError(message)
-    total_bytes = 0
-    for number, packet in enumerate(container.demux(*chosen)):
-        total_bytes += packet.size
-        if number > MAX_PACKETS or total_bytes > MAX_PACKET_BYTES:
-            message = f"more than {MAX_PACKETS} packets or {MAX_PACKET_BYTES} bytes"
-            raise ValueError(message)
-        if packet.size and packet.pts is not None:
-            time_ns = segment.start_ns + ticks_to_ns(packet.pts, packet.time_base)
-            if segment.start_ns - STRAY_NS <= time_ns <= segment.end_ns + STRAY_NS:
-                packets.setdefault(packet.stream_index, []).append(Packet(time_ns, packet))
-            else:
-                counts.errors += 1
-    kinds = {stream.type: packets.get(stream.index, []) for stream in chosen}
-    return kinds.get("video", []), kinds.get("audio", [])
-
-
-def _end_ns(video: Sequence[Packet], segment: Segment) -> int:
-    """Where the pictures end, the last one taken to last as long as the others do on average."""
-    return max(item.time_ns for item in video) + segment.duration_ns // len(video)

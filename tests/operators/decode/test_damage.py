@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.base import Rejected
-from operators.decode.decoder import MAX_PACKETS, MAX_STEPS, Decoder
+from operators.decode.decoder import MAX_STEPS, Decoder
+from operators.decode.packets import MAX_PACKETS
 from operators.errors import MediaError
 from operators.records import Clip, Segment
 from tests.operators.decode.segments import a_decoder, clips_of, index_bars, segments_of, shown
@@ -128,7 +129,7 @@ def memory_bytes() -> int:
 
 def test_a_huge_picture_is_not_unpacked(media: Media) -> None:
     good = some(media, "mjpeg")
-    huge = matroska(good[0], [(i * 100, jpeg(65_500, 65_500)) for i in range(10)])
+    huge = matroska(good[0], [(i * 100, jpeg(20_000, 20_000)) for i in range(10)])
     before = memory_bytes()
     decoder = a_decoder()
     result = takes(decoder, replaced(good[0], huge))

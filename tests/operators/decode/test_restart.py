@@ -74,6 +74,21 @@ def test_a_restart_anywhere_changes_nothing(stream: Callable[[str], tuple[list[S
     assert [number for number, pair in enumerate(zip(undisturbed, again, strict=True)) if not same(*pair)] == []
 
 
+@pytest.mark.parametrize(("kind", "lost", "restarts"), [
+    ("aac", {2, 3, 4, 5}, {7}),  # sound begins again after a gap, just before
+    ("keyframes 10 s apart", {1}, {6}),  # a hole between the keyframe and now
+    ("keyframes 10 s apart", set(), {1, 10}),  # the pictures of one keyframe are over, but still in the memory
+    ("opus", set(), {3, 6, 7, 11}),
+    ("pcm 44.1 kHz", set(), {4, 9}),
+])
+def test_restarts_that_went_wrong_once(stream: Callable[[str], tuple[list[Segment], list[Clip]]], kind: str,
+                                       lost: set[int], restarts: set[int]) -> None:
+    segments = [msgspec.structs.replace(segment, media=b"") if number in lost else segment
+                for number, segment in enumerate(stream(kind)[0])]
+    again = with_restarts(segments, sorted(restarts))
+    assert [number for number, pair in enumerate(zip(clips_of(segments), again, strict=True)) if not same(*pair)] == []
+
+
 def test_the_keyframe_is_recalled_however_far_back_it_is(media: Media) -> None:
     segments = segments_of(media("long.mp4", seconds=9, fps=10, gop=100, draw=index_bars(10)), max_segment_s=1.0)
     decoder = a_decoder()
