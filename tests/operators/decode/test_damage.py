@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.base import Rejected
+from operators.decode import video
 from operators.decode.decoder import MAX_STEPS, Decoder
 from operators.decode.packets import MAX_PACKETS
 from operators.errors import MediaError
@@ -136,6 +137,13 @@ def test_a_huge_picture_is_not_unpacked(media: Media) -> None:
     assert memory_bytes() - before < 200 * 2**20
     assert isinstance(result, Rejected) or (not result.frames_valid.any() and result.health.decode_errors == 10)
     assert clips_of(good[1:], decoder)[1].frames_valid.all()
+
+
+@pytest.mark.parametrize("kind", ["aac", "mjpeg"])
+def test_a_picture_above_the_limit_is_an_error(media: Media, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(video, "MAX_PIXELS", 160 * 120 - 1)
+    result = takes(a_decoder(), some(media, kind)[0])
+    assert isinstance(result, Rejected) or (not result.frames_valid.any() and result.health.decode_errors > 0)
 
 
 def test_more_packets_than_a_second_can_have_are_rejected(media: Media) -> None:

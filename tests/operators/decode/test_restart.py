@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from operators.models.bundle import Sampling
 from operators.records import Clip, Segment
-from tests.operators.decode.segments import a_decoder, clips_of, index_bars, same, segments_of
+from tests.operators.decode.segments import SAMPLING, a_decoder, clips_of, index_bars, same, segments_of
 
 Media = Callable[..., Path]
 STREAMS: dict[str, dict[str, Any]] = {
@@ -40,12 +41,12 @@ def stream(media: Media) -> Callable[[str], tuple[list[Segment], list[Clip]]]:
     return make
 
 
-def with_restarts(segments: Sequence[Segment], restarts: Sequence[int]) -> list[Clip]:
+def with_restarts(segments: Sequence[Segment], restarts: Sequence[int], sampling: Sampling = SAMPLING) -> list[Clip]:
     """As the worker runs it: state and recalled segments are kept with every commit, then the process dies."""
-    decoder, kept, clips, first = a_decoder(), dict[str, bytes](), list[Clip](), 0
+    decoder, kept, clips, first = a_decoder(sampling=sampling), dict[str, bytes](), list[Clip](), 0
     for number, segment in enumerate(segments):
         if number in restarts:
-            decoder = a_decoder()
+            decoder = a_decoder(sampling=sampling)
             decoder.restore(kept)
             decoder.replay(segments[first:number])
             assert not decoder.snapshot()  # nothing new to write
@@ -87,6 +88,16 @@ def test_restarts_that_went_wrong_once(stream: Callable[[str], tuple[list[Segmen
                 for number, segment in enumerate(stream(kind)[0])]
     again = with_restarts(segments, sorted(restarts))
     assert [number for number, pair in enumerate(zip(clips_of(segments), again, strict=True)) if not same(*pair)] == []
+
+
+@pytest.mark.parametrize("kind", ["aac", "opus", "no pictures"])
+def test_a_long_window_of_sound_is_recalled_whole(stream: Callable[[str], tuple[list[Segment], list[Clip]]],
+                                                  kind: str) -> None:
+    long = msgspec.structs.replace(SAMPLING, samples=4 * SAMPLING.sample_rate_hz)
+    segments, _ = stream(kind)
+    undisturbed = clips_of(segments, a_decoder(sampling=long))
+    again = with_restarts(segments, [6, 9], long)
+    assert [number for number, pair in enumerate(zip(undisturbed, again, strict=True)) if not same(*pair)] == []
 
 
 def test_the_keyframe_is_recalled_however_far_back_it_is(media: Media) -> None:
