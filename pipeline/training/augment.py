@@ -17,7 +17,7 @@ MU = 255.0
 def degrade(samples: Tensor, sample_rate_hz: int, random: torch.Generator) -> Tensor:
     """Room, noise, distance and the camera's codec, each on a random part of the batch."""
     x = samples.clone()
-    for share, change in ((0.1, _room), (0.25, _noise), (1.0, _gain), (0.07, _muffle), (0.1, telephone)):
+    for share, change in ((0.15, _room), (0.3, _noise), (1.0, _gain), (0.1, _muffle), (0.15, telephone)):
         chosen = torch.rand(len(x), generator=random) < share
         if chosen.any():
             x[chosen] = change(x[chosen], sample_rate_hz, random)
@@ -33,9 +33,9 @@ def begin_late(samples: Tensor, share: float, random: torch.Generator) -> Tensor
 
 
 def mask_spectrum(spectrum: Tensor, random: torch.Generator, *, bands: int = 10, frames: int = 18) -> Tensor:
-    """SpecAugment: two bands and two spans of (B, 1, M, frames) become as silent as the quietest."""
+    """SpecAugment: two bands and two spans of (B, C, M, frames) become as silent as the quietest."""
     x = spectrum
-    floor = x.amin((1, 2, 3), keepdim=True)
+    floor = x.amin((2, 3), keepdim=True)
     for axis, longest in ((2, bands), (3, frames)) * 2:
         size = x.shape[axis]
         width = torch.rand(len(x), 1, generator=random) * longest

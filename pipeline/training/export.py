@@ -184,14 +184,17 @@ def _halve(model: onnx.ModelProto) -> None:
 
 
 def _example(graph: Graph, rows: int, *, seed: int) -> dict[str, NDArray[Any]]:
-    """Random input for a graph's ports."""
+    """Random input for a graph's ports; the first row is silent and black, or has nothing valid."""
     random = np.random.default_rng(seed)
     draw: Mapping[str, Callable[[tuple[int, ...]], NDArray[Any]]] = {
         "uint8": lambda shape: random.integers(0, 256, shape, np.uint8),
         "bool": lambda shape: random.random(shape) < 0.7,  # noqa: PLR2004
         "float32": lambda shape: np.clip(random.standard_normal(shape) * 0.3, -1, 1).astype(np.float32),
     }
-    return {port.name: draw[port.dtype]((rows, *map(int, port.shape[1:]))) for port in graph.inputs}
+    inputs = {port.name: draw[port.dtype]((rows, *map(int, port.shape[1:]))) for port in graph.inputs}
+    for array in inputs.values():
+        array[0] = 0
+    return inputs
 
 
 def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:

@@ -14,7 +14,6 @@ from pipeline.training.network import Fusion, VisualProjection
 from pipeline.training.scenes import Scenes, SceneSource
 
 BATCH = 64
-BATCHES_PER_EPOCH = 50
 AVERAGED = 0.995  # how slowly the averaged weights, which are the ones kept, follow the trained ones
 
 
@@ -33,18 +32,18 @@ class Head(nn.Module):
         return events, sentiment
 
 
-def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, seed: int,
+def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, batches: int, seed: int,
                  done: Callable[[int, float], None] = lambda epoch, loss: None) -> Head:
-    """The head after `epochs` epochs of drawn scenes; `done(epoch, loss)` is called after each."""
+    """The head after `epochs` times `batches` batches of drawn scenes; `done(epoch, loss)` is called after each."""
     torch.manual_seed(seed)
     head.train()
     averaged = deepcopy(head).eval()
     optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 1e-3, total_steps=max(2, epochs * BATCHES_PER_EPOCH), pct_start=0.1)
+        optimiser, 1e-3, total_steps=max(2, epochs * batches), pct_start=0.1)
     for epoch in range(epochs):
         total = 0.0
-        for _ in range(BATCHES_PER_EPOCH):
+        for _ in range(batches):
             loss = scene_loss(head, source.draw(BATCH, steps, dropout=True))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -55,7 +54,7 @@ def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, se
             with torch.no_grad():
                 for kept, trained in zip(averaged.parameters(), head.parameters(), strict=True):
                     kept.lerp_(trained, 1 - AVERAGED)
-        done(epoch, total / BATCHES_PER_EPOCH)
+        done(epoch, total / batches)
     return averaged
 
 

@@ -100,13 +100,15 @@ class LogMel(nn.Module):
         self.mels = nn.Buffer(mels.T.contiguous())  # (MELS, bins)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, N) -1..1 -> (B, 1, MELS, frames), about -2..2."""
+        """(B, N) -1..1 -> (B, 2, MELS, frames): the level itself, and relative to the window's mean; about -2..2."""
         spectrum = nn.functional.conv1d(samples.unsqueeze(1), self.kernels, stride=self.HOP)
         real, imaginary = spectrum.chunk(2, dim=1)  # (B, bins, frames) each
         power = real * real + imaginary * imaginary  # (B, bins, frames)
         mel = torch.matmul(self.mels, power)  # (B, MELS, frames)
-        decibel = 10.0 * torch.log10(mel + self.FLOOR)  # (B, MELS, frames) -80..0
-        return ((decibel + 40.0) / 20.0).unsqueeze(1)  # (B, 1, MELS, frames)
+        above = mel / self.FLOOR  # (B, MELS, frames); adding FLOOR itself is lost: exporters take 1e-8 for 0
+        decibel = 10.0 * torch.log10(above + 1.0)  # (B, MELS, frames) 0..80
+        loudness = 10.0 * torch.log10(above.mean((1, 2), keepdim=True) + 1.0)  # (B, 1, 1)
+        return torch.stack([decibel - 40.0, decibel - loudness + 20.0], dim=1) / 20.0  # (B, 2, MELS, frames)
 
 
 class _Residual(nn.Module):
@@ -118,9 +120,7 @@ class _Residual(nn.Module):
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
         )
-        self.shortcut = nn.Sequential(
-            nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-        )
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H/stride, W/stride)."""
@@ -133,7 +133,9 @@ class AcousticEncoder(nn.Module):
     def __init__(self, dim: int, sample_rate_hz: int) -> None:
         super().__init__()
         self.logmel = LogMel(sample_rate_hz)
-        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(2, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)
+        )
         self.body = nn.Sequential(_Residual(32, 48, 2), _Residual(48, 96, 2), _Residual(96, 160, 2))
         self.dropout = nn.Dropout(0.2)
         self.linear = nn.Linear(2 * 160, dim)
@@ -143,7 +145,7 @@ class AcousticEncoder(nn.Module):
         return self.embed(self.logmel(samples))
 
     def embed(self, spectrum: Tensor) -> Tensor:
-        """(B, 1, 64, 124) -> (B, Da); training comes in here with an augmented spectrum."""
+        """(B, 2, 64, 124) -> (B, Da); training comes in here with an augmented spectrum."""
         x = self.stem(spectrum)  # (B, 32, 32, 62)
         x = self.body(x).mean(2)  # (B, 160, 8): over frequency, which the channels have taken in
         x = torch.cat([x.mean(2), x.amax(2)], dim=1)  # (B, 320)

@@ -64,8 +64,9 @@ class Plan:
     """How long to train. The defaults made the starter bundle."""
 
     seed: int = 0
-    acoustic_epochs: int = 26
+    acoustic_epochs: int = 45
     fusion_epochs: int = 24
+    fusion_batches: int = 50  # per epoch
     scenes: int = 1200  # composed sound tracks to learn from
     checked_scenes: int = 300  # and to calibrate on
 
@@ -165,7 +166,8 @@ class _Run:
         def learn() -> dict[str, torch.Tensor]:
             done = self._epochs("fusion", plan.fusion_epochs)
             return train_fusion(head, source("train", plan.scenes, seed=plan.seed), steps=WINDOW_STEPS,
-                                epochs=plan.fusion_epochs, seed=plan.seed, done=done).state_dict()
+                                epochs=plan.fusion_epochs, batches=plan.fusion_batches, seed=plan.seed,
+                                done=done).state_dict()
 
         head.load_state_dict(self._kept("fusion", (plan,), learn))
         checked = source("validation", plan.checked_scenes, seed=plan.seed + 1)

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the train extra is not installed")
+pytest.importorskip("torch", reason="the train extra is not installed")
 
+import torch  # noqa: E402
+
+from operators.backends.load import load as load_backend  # noqa: E402
 from operators.errors import BundleError  # noqa: E402
 from operators.models.bundle import Bundle, Label, load  # noqa: E402
 from pipeline.training import export as exporting  # noqa: E402
 from pipeline.training.export import Facts, Networks, check_parity, export  # noqa: E402
-from pipeline.training.network import Fusion, ServedFusion  # noqa: E402
+from pipeline.training.network import Fusion, LogMel, ServedFusion  # noqa: E402
 
 LABELS = tuple(Label(name=name, sense="both", alertable=True, open=0.5, close=0.25, min_length_s=1.0, merge_gap_s=1.0)
-               for name in ("fight", "siren"))  # fmt: skip
+               for name in ("fight", "siren"))
 FACTS = Facts(name="tiny", version="1", labels=LABELS, window_steps=4, licence="none", training={"sources": {}})
 
 
@@ -22,23 +26,23 @@ class MeanColour(torch.nn.Module):
         return frames.to(torch.float32).mean((1, 2, 3)) / 255.0
 
 
-class Level(torch.nn.Module):
+class MeanSpectrum(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.linear = torch.nn.Linear(2, 40)
+        self.logmel = LogMel(16_000)
+        self.linear = torch.nn.Linear(64, 40)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        levels = torch.stack([samples.square().mean(1), samples.abs().amax(1)], dim=1)
-        return torch.as_tensor(self.linear(levels))
+        return torch.as_tensor(self.linear(self.logmel(samples).mean((1, 3))))
 
 
 @pytest.fixture(scope="module")
 def networks() -> Networks:
     torch.manual_seed(0)
     fusion = Fusion(visual=3, acoustic=40, labels=2, steps=4, dim=64, heads=2).eval()
-    return Networks(visual=MeanColour().eval(), acoustic=Level().eval(),
+    return Networks(visual=MeanColour().eval(), acoustic=MeanSpectrum().eval(),
                     fusion=ServedFusion(fusion, torch.ones(2), torch.zeros(2)).eval(),
-                    visual_width=3, acoustic_width=40)  # fmt: skip
+                    visual_width=3, acoustic_width=40)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +53,18 @@ def bundle(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Bund
 def test_what_is_written_loads_and_computes_what_torch_does(bundle: Bundle, networks: Networks) -> None:
     manifest = load(bundle.path).manifest
     for graph, module in ((manifest.visual, networks.visual), (manifest.acoustic, networks.acoustic),
-                          (manifest.fusion, networks.fusion)):  # fmt: skip
+                          (manifest.fusion, networks.fusion)):
         cosines = check_parity(bundle, graph, module)
         assert set(cosines) == {"onnxruntime", "openvino"}
         assert all(cosine >= 0.999 for cosine in cosines.values())
+
+
+def test_silence_is_encoded_to_numbers(bundle: Bundle) -> None:
+    graph = bundle.manifest.acoustic
+    for engine in exporting.ENGINES:
+        backend = load_backend(bundle, graph, batch=1, backend=engine)
+        silence = backend.run({"samples": np.zeros((1, 32_000), np.float32)})["embedding"]
+        assert np.isfinite(silence).all(), engine
 
 
 def test_large_weights_take_half_the_room(bundle: Bundle, networks: Networks) -> None:
@@ -63,7 +75,7 @@ def test_large_weights_take_half_the_room(bundle: Bundle, networks: Networks) ->
 def test_another_network_is_refused(bundle: Bundle, networks: Networks) -> None:
     torch.manual_seed(1)
     other = ServedFusion(Fusion(visual=3, acoustic=40, labels=2, steps=4, dim=64, heads=2).eval(),
-                         torch.ones(2), torch.zeros(2)).eval()  # fmt: skip
+                         torch.ones(2), torch.zeros(2)).eval()
     with pytest.raises(BundleError, match=r"fusion\.onnx: onnxruntime differs from torch: cosine"):
         check_parity(bundle, bundle.manifest.fusion, other)
 

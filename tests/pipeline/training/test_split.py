@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,14 +26,16 @@ def test_every_source_is_in_one_part_and_every_label_is_learnt(
 
 
 @given(CLIPS, st.integers(0, 5), st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_changes_nothing(clips: list[tuple[tuple[str, str], str]], seed: int, random: object) -> None:
+def test_the_order_of_the_rows_changes_nothing(
+        clips: list[tuple[tuple[str, str], str]], seed: int, random: Random) -> None:
     shuffled = list(clips)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert split(shuffled, seed) == split(clips, seed)
 
 
 def test_about_a_fifth_of_every_label_is_held_out() -> None:
-    clips = [(("set", f"{label}{source}"), label) for label in ("fight", "siren") for source in range(30) for _ in range(4)]
+    clips = [(("set", f"{label}{source}"), label)
+             for label in ("fight", "siren") for source in range(30) for _ in range(4)]
     parts = split(clips, 0)
     for label in ("fight", "siren"):
         held_out = [source for source, name in clips if name == label and parts[source] == "held_out"]
