@@ -94,7 +94,7 @@ class Board(Watcher):
 
     def _on_embedding(self, record: Embedding) -> None:
         row, health, now_ns = self._row(record.camera), record.health, self._clock.monotonic_ns()
-        rates = self._rates.setdefault(record.camera, deque([(now_ns, 0)]))
+        rates = self._rates.setdefault(record.camera, deque())
         rates.append((now_ns, health.frames))
         while len(rates) > 2 and now_ns - rates[0][0] > RATE_OVER_NS:  # noqa: PLR2004 - two make an interval
             rates.popleft()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from operators.clock import NS_PER_S, Clock
+from operators.clock import NS_PER_S
 from operators.records import Event
 from pipeline.board import SILENT_DBFS, Board, CameraRow
 from pipeline.watcher import TravellingRecord, Watcher
@@ -28,9 +28,9 @@ REFRESHES_PER_S = 4
 class TerminalView:
     """A line for every camera, and the newest events below; draws over itself."""
 
-    def __init__(self, board: Board, clock: Clock, console: Console) -> None:
-        self._board, self._clock = board, clock
-        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_S, get_renderable=self._draw)
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_S, get_renderable=self.draw)
 
     def __enter__(self) -> TerminalView:
         self._live.start()
@@ -39,7 +39,8 @@ class TerminalView:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """The table and the events as they are now."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column, right in (("camera", False), ("since", False), ("frames/s", True), ("sound", False),
                               ("skew", True), ("lag", True), ("now", False)):

@@ -125,7 +125,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
             for name, beat in local.beats.items():
                 health.must_live(name, beating(beat, clock))
         if live:
-            stack.enter_context(TerminalView(board, clock, console))
+            stack.enter_context(TerminalView(board, console))
         with _stopped_by_signals(stop):
             outcome = local.run(lambda: _tick(local, board, metrics, outbox))
     return Report(outcome, board, deliveries, (clock.monotonic_ns() - started_ns) / NS_PER_S)
