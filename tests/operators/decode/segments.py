@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def clips_of(segments: Sequence[Segment], decoder: Decoder | None = None) -> lis
     return [result for result in results if isinstance(result, Clip)]
 
 
+@cache  # so that `media` sees the same function and makes the file once
 def index_bars(fps: int) -> Callable[[float, NDArray[np.uint8]], None]:
     """Draws each picture's index as eight black or white bars."""
     def draw(time_s: float, picture: NDArray[np.uint8]) -> None:
