@@ -11,7 +11,7 @@ from typing import Any, cast
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 MICROSECONDS = Fraction(1, 1_000_000)  # decoders carry our absolute times in this unit
@@ -105,6 +105,7 @@ class PictureSampler:
     def __init__(self, *, origin_ns: int, spacing_ns: int, height_px: int, width_px: int) -> None:
         self._origin_ns, self._spacing_ns = origin_ns, spacing_ns
         self._height_px, self._width_px = height_px, width_px
+        self._scaler = VideoReformatter()  # kept: preparing it anew costs more than scaling a picture
         self._newest: tuple[int, av.VideoFrame] | None = None
         self._newest_scaled: NDArray[np.uint8] | None = None
         self._first: tuple[int, NDArray[np.uint8]] | None = None
@@ -158,7 +159,7 @@ class PictureSampler:
         if self._newest is None:
             raise LookupError
         if self._newest_scaled is None:
-            frame = self._newest[1].reformat(self._width_px, self._height_px, "rgb24",
-                                             interpolation=Interpolation.BILINEAR)
+            frame = self._scaler.reformat(self._newest[1], self._width_px, self._height_px, "rgb24",
+                                          interpolation=Interpolation.BILINEAR, threads=1)
             self._newest_scaled = frame.to_ndarray().astype(np.uint8, copy=False)
         return self._newest_scaled

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.end_to_end.lookout import BRIGHT_S, LOUD_S, command, draw, lines, make_scene, run, summary, tone
 from tests.tiny_bundle import make_bundle
@@ -25,6 +27,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scene(media: Callable[..., Path]) -> Path:
     return make_scene(media)
+
+
+def white(time_s: float, picture: NDArray[np.uint8]) -> None:
+    picture.fill(255)
 
 
 def test_what_is_shown_and_played_comes_out_as_events(scene: Path, bundle: Path, tmp_path: Path) -> None:
@@ -88,7 +94,7 @@ def test_several_cameras_are_kept_apart(scene: Path, bundle: Path, tmp_path: Pat
 
 
 def test_video_without_sound_and_sound_without_video(media: Callable[..., Path], bundle: Path, tmp_path: Path) -> None:
-    silent = media("silent.mp4", seconds=4, draw=lambda time_s, picture: picture.fill(255))
+    silent = media("silent.mp4", seconds=4, draw=white)
     blind = media("blind.wav", seconds=4, codec=None, audio_codec="pcm_s16le", tone=440.0)
     done = run("watch", f"eye={silent}", f"ear={blind}", "--model", bundle, "--data", tmp_path / "data", "--json")
     assert done.returncode == 0, done.stderr
