@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -94,7 +95,7 @@ class Camera:
         return replace(self._status, packets=self._packets, bytes=self._bytes, errors=dict(self._errors),
                        dropped=dict(self._dropped))
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self) -> Generator[Segment]:
         """The source's segments in order; blocks until the next is there. One thread iterates, once.
 
         Ends after a file's last segment, which is `final`, and when the stop event is set: a live
@@ -104,6 +105,13 @@ class Camera:
             SourceError: a file cannot be opened or read.
             UnsupportedSource: nothing in the source can be seen or heard.
         """
+        try:
+            yield from self._keep_connected()
+        finally:
+            if self._status.state != "failed":
+                self._set(state="ended")
+
+    def _keep_connected(self) -> Iterator[Segment]:
         failures = 0
         while not self._stop.is_set():
             made = 0
@@ -165,7 +173,7 @@ class Camera:
             name = f"{now_ns:x}-{secrets.token_hex(4)}"
             clock = RecordedClock(now_ns, header.zero_ns) if header.ends else LiveClock()
         else:
-            stat = Path(self._source.url).stat()
+            stat = self._stat()
             name = self._file_session(stat.st_size, stat.st_mtime_ns)
             created_ns, latest_ns = header.created_ns or 0, stat.st_mtime_ns + LATEST_CREATION_NS
             sane = EARLIEST_CREATION_NS < created_ns < latest_ns
@@ -174,7 +182,15 @@ class Camera:
         status = self._status
         self._set(session=name, reconnects=status.reconnects + (status.session is not None))
         return Session(self.name, name, self._settings, header, clock, self._clock, skip=skip,
-                       corrected=self._errors, dropped=self._dropped)
+                       errors=self._errors, dropped=self._dropped)
+
+    def _stat(self) -> os.stat_result:
+        try:
+            return Path(self._source.url).stat()
+        except OSError as error:
+            self._errors["open"] += 1
+            message = f"cannot be opened: {error.strerror}"
+            raise SourceError(message) from None
 
     def _file_session(self, size_bytes: int, mtime_ns: int) -> str:
         cut = (self._settings.segment_s, self._settings.max_segment_s, self._settings.max_leap_s, CUTTING)
@@ -182,14 +198,18 @@ class Camera:
         return hashlib.sha256("\x1f".join(map(str, identity)).encode()).hexdigest()[:16]
 
     def _read(self, connection: Connection, header: Header, session: Session) -> Iterator[Segment]:
-        broken: SourceError | None = None
-        try:
-            for packet in connection.packets():
+        packets, broken = connection.packets(), None
+        while broken is None:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except SourceError as error:
+                self._errors[_KINDS.get(type(error), "read")] += 1
+                broken = error
+            else:
                 self._on_packet(packet)
                 yield from session.push(packet)
-        except SourceError as error:
-            self._errors[_KINDS.get(type(error), "read")] += 1
-            broken = error
         if not self._source.live and (isinstance(broken, SourceTimeout) or self._stop.is_set()):
             if broken is not None:
                 raise broken
@@ -201,7 +221,6 @@ class Camera:
         if broken is not None:  # a damaged file: what came before the damage is good
             self._set(last_error=redact(f"camera {self.name} ({self._source.safe}): {broken}"))
             log.warning("%s", self._status.last_error)
-        self._set(state="ended")
 
     def _missing(self, header: Header, session: Session) -> SourceError | None:
         """What is wrong with a source that ended without an error."""

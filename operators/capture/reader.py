@@ -18,10 +18,12 @@ from operators.capture.tracks import WatchedStream, choose, codec_of
 from operators.clock import Clock, seconds_to_ns, ticks_to_ns
 from operators.errors import SourceError, UnsupportedSource
 
-ARRIVAL_TIMED_FORMATS = frozenset({"mpjpeg"})  # their timestamps only count pictures
+UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc"})  # FFmpeg only counts their pictures
 LATER_S = 1.0  # FFmpeg's own timeouts come after the watchdog's, which tells them apart from other errors
 NS_PER_US = 1000
-LOW_LATENCY = {"fpsprobesize": "0"}  # or FFmpeg counts pictures for seconds before it gives the first
+# Without these FFmpeg counts pictures for seconds before it gives the first, and waits longer for tracks that
+# are announced and never come. What it has not learnt by then is read from the first keyframe.
+LOW_LATENCY = {"fpsprobesize": "0", "analyzeduration": "3000000"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Header:
 
     kinds: frozenset[Kind]  # of the tracks that are read
     unsupported: tuple[str, ...]  # codecs of pictures or sound that are left out
-    zero_ns: int | None  # the time on the source's scale that players show as 0
     ends: bool  # a recording, not a camera
+    zero_ns: int | None  # a recording's time that players show as 0
     created_ns: int | None  # wall clock at which the container says it was made
 
 
@@ -46,10 +48,10 @@ class Reader:
     """
 
     def __init__(self, source: Source, settings: CameraSettings, clock: Clock) -> None:
-        self._live, self._clock = source.live, clock
+        self._source, self._clock = source, clock
         self._container = _open(source, settings)
         try:
-            self._by_arrival = self._container.format.name in ARRIVAL_TIMED_FORMATS
+            self._by_arrival = source.live and self._container.format.name in UNTIMED_FORMATS
             self._streams, unsupported = _choose(self._container)
             self.header = self._describe(unsupported)
         except BaseException:
@@ -75,13 +77,15 @@ class Reader:
         self._container.close()
 
     def _describe(self, unsupported: tuple[str, ...]) -> Header:
-        start_us, duration = self._container.start_time, self._container.duration
+        start_us, metadata = self._container.start_time, self._container.metadata
+        recorded = bool(self._container.duration) and not self._by_arrival  # RTSP servers claim an end without one
+        ends = not self._source.live or (self._source.kind == "http" and recorded)
         return Header(
             kinds=frozenset(watched.track.kind for watched in self._streams.values()),
             unsupported=unsupported,
-            zero_ns=None if start_us is None or self._by_arrival else start_us * NS_PER_US,
-            ends=not self._live or bool(duration and not self._by_arrival),
-            created_ns=_created_ns(self._container.metadata.get("creation_time", "")),
+            ends=ends,
+            zero_ns=start_us * NS_PER_US if ends and start_us is not None else None,
+            created_ns=_created_ns(metadata.get("creation_time", "")),
         )
 
     def _convert(self, packet: av.Packet[Stream]) -> Packet:
@@ -99,8 +103,8 @@ class Reader:
             dts_ns=dts_ns,
             duration_ns=0 if self._by_arrival else ticks_to_ns(packet.duration or 0, base),
             keyframe=keyframe,
-            received_ns=self._clock.now_ns() if self._live else 0,
-            captured_ns=_captured_ns(packet) if self._live else None,
+            received_ns=self._clock.now_ns() if self._source.live else 0,
+            captured_ns=_captured_ns(packet) if self._source.live else None,
         )
 
 

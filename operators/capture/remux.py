@@ -25,7 +25,7 @@ OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 
 
 class Remuxer:
-    """Writes pieces; keeps the templates of a session's tracks open until closed. Used by one thread.
+    """Writes pieces; keeps the templates of the newest one's tracks open until closed. Used by one thread.
 
     Args:
         dropped: counts packets that are left out, by reason.
@@ -43,6 +43,7 @@ class Remuxer:
         """
         file, written = io.BytesIO(), 0
         with av.open(file, "w", format="matroska", options=OPTIONS) as output:
+            self._forget_others(piece)
             streams = {kind: self._add(output, track) for kind, track in sorted(piece.tracks.items())}
             for placed, dts_ns in zip(piece.packets, _decode_times(piece), strict=True):
                 packet = av.Packet(placed.packet.data)
@@ -66,6 +67,10 @@ class Remuxer:
         for container in self._templates.values():
             container.close()
         self._templates.clear()
+
+    def _forget_others(self, piece: Piece) -> None:
+        for unused in self._templates.keys() - {track.template for track in piece.tracks.values()}:
+            self._templates.pop(unused).close()
 
     def _add(self, output: OutputContainer, track: Track) -> Stream:
         template = self._templates.get(track.template)

@@ -13,6 +13,7 @@ from operators.capture.segmenter import Piece, Segmenter
 from operators.capture.session_clock import SessionClock
 from operators.capture.timeline import Timeline
 from operators.clock import Clock, seconds_to_ns
+from operators.errors import SourceError
 from operators.records import AudioTrack, Segment, VideoTrack
 
 
@@ -27,21 +28,21 @@ class Session:
         session_clock: the session's wall clock.
         clock: says when segments of recordings were cut.
         skip: segments before this sequence are counted and not made.
-        corrected: counts jumps of the source's clock.
+        errors: counts jumps of the source's clock, and segments that cannot be written.
         dropped: counts packets that are left out, by reason.
     """
 
     def __init__(self, camera: str, name: str, settings: CameraSettings, header: Header, session_clock: SessionClock,
-                 clock: Clock, *, skip: int, corrected: Counter[str], dropped: Counter[str]) -> None:
+                 clock: Clock, *, skip: int, errors: Counter[str], dropped: Counter[str]) -> None:
         self.sequence = 0  # of the next segment
-        self._camera, self._name, self._skip = camera, name, skip
+        self._camera, self._name, self._skip, self._errors = camera, name, skip, errors
         self._clock, self._session_clock = clock, session_clock
-        self._timeline = Timeline(seconds_to_ns(settings.max_leap_s), header.zero_ns, corrected)
+        self._timeline = Timeline(seconds_to_ns(settings.max_leap_s), header.zero_ns, errors)
         self._segmenter = Segmenter(
             seconds_to_ns(settings.segment_s),
             seconds_to_ns(max(settings.segment_s, settings.max_segment_s)),
             header.kinds,
-            header.zero_ns if header.ends else None,
+            header.zero_ns,
             dropped,
         )
         self._remuxer = Remuxer(dropped)
@@ -97,5 +98,12 @@ class Session:
             audio=next((track for track in descriptions if isinstance(track, AudioTrack)), None),
             continues=piece.continues,
             continued=piece.continued,
-            media=self._remuxer.matroska(piece),
+            media=self._write(piece),
         )
+
+    def _write(self, piece: Piece) -> bytes:
+        try:
+            return self._remuxer.matroska(piece)
+        except SourceError:
+            self._errors["unwritable"] += 1
+            raise

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -276,6 +277,23 @@ def test_what_is_no_media(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.mp4"):
         camera(Path("nowhere.mp4"))
+
+
+def test_a_file_that_vanishes(media: Media, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    shutil.copy(media("a.mp4", seconds=1), path)
+    running = camera(path)
+    path.unlink()
+    with pytest.raises(SourceError, match="No such file"):
+        list(running.segments())
+
+
+def test_nobody_takes_the_rest(clip: Path) -> None:
+    before, running = threading.active_count(), camera(clip)
+    with closing(running.segments()) as segments:
+        next(segments)
+    assert running.status.state == "ended"
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp", "tcp"])

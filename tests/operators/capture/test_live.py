@@ -24,8 +24,8 @@ Media = Callable[..., Path]
 def serve(rtsp_server: RtspServer, media: Media) -> Callable[..., str]:
     """`serve("a.mp4", seconds=3)`: the URL of such a file, played over and over."""
 
-    def put(name: str, *, loop: bool = True, **arguments: object) -> str:
-        shutil.copy(media(name, **arguments), rtsp_server.folder / name)
+    def put(name: str, *, loop: bool = True, seconds: float = 10.0, **arguments: object) -> str:
+        shutil.copy(media(name, seconds=seconds, fps=20, gop=10, **arguments), rtsp_server.folder / name)
         return rtsp_server.url(name, loop=loop)
 
     return put
@@ -33,7 +33,7 @@ def serve(rtsp_server: RtspServer, media: Media) -> Callable[..., str]:
 
 def test_a_camera_with_picture_and_sound(serve: Callable[..., str]) -> None:
     before_ns = time.time_ns()
-    with watching(serve("a.mp4", seconds=10, audio_codec="aac")) as watch:
+    with watching(serve("a.mp4", audio_codec="aac"), segment_s=0.5) as watch:
         watch.wait(4)
         status = watch.camera.status
     segments = watch.segments
@@ -46,20 +46,20 @@ def test_a_camera_with_picture_and_sound(serve: Callable[..., str]) -> None:
     assert segments[-1].final  # a live session that is stopped gives what it has
     for segment in segments[1:-1]:
         assert segment.live
-        assert segment.duration_ns == pytest.approx(S, rel=0.02)
+        assert segment.duration_ns == pytest.approx(S // 2, rel=0.02)
         assert segment.audio is not None
         assert len(packets(segment, "video")) == 10
-        assert len(packets(segment, "audio")) == pytest.approx(16, abs=1)
+        assert len(packets(segment, "audio")) == pytest.approx(8, abs=1)
         pictures, sounds = decode(segment)
         assert len(pictures) == 10
-        assert len(sounds) > 10
+        assert len(sounds) > 5
         # stamped with the time it happened, on this machine's clock
         assert 0 <= segment.received_ns - segment.end_ns < S // 2
 
 
 @pytest.mark.parametrize("tracks", [{}, {"codec": "hevc"}, {"options": {"bf": "2", "preset": "veryfast"}}])
 def test_pictures_alone(serve: Callable[..., str], tracks: dict[str, object]) -> None:
-    with watching(serve("a.mp4", seconds=10, **tracks)) as watch:
+    with watching(serve("a.mp4", **tracks), segment_s=0.5) as watch:
         segments = watch.wait(3)
     assert_whole(segments)
     for segment in segments[:3]:
@@ -72,18 +72,18 @@ def test_pictures_alone(serve: Callable[..., str], tracks: dict[str, object]) ->
 @pytest.mark.parametrize(("name", "codec", "rate"), [("a.wav", "pcm_alaw", 8000), ("b.mp4", "aac", 16_000)])
 def test_sound_alone(serve: Callable[..., str], name: str, codec: str, rate: int) -> None:
     audio_codec = "pcm_s16le" if codec == "pcm_alaw" else codec  # the server makes A-law of WAV files
-    with watching(serve(name, seconds=10, codec=None, audio_codec=audio_codec)) as watch:
+    with watching(serve(name, codec=None, audio_codec=audio_codec), segment_s=0.5) as watch:
         segments = watch.wait(3)
     assert_whole(segments)
     for segment in segments[:3]:
         assert segment.video is None
         assert segment.audio is not None
         assert (segment.audio.codec, segment.audio.sample_rate_hz) == (codec, rate)
-        assert sum(sound.samples for sound in decode(segment)[1]) == pytest.approx(rate, rel=0.15)
+        assert sum(sound.samples for sound in decode(segment)[1]) == pytest.approx(rate / 2, rel=0.2)
 
 
 def test_a_stream_that_ends_is_connected_again(serve: Callable[..., str]) -> None:
-    with watching(serve("a.mp4", loop=False, seconds=2, audio_codec="aac")) as watch:
+    with watching(serve("a.mp4", loop=False, seconds=1, audio_codec="aac"), segment_s=0.5) as watch:
         watch.wait_for_session(3)
     sessions = watch.sessions()
     for segments in sessions.values():
@@ -98,7 +98,7 @@ def test_a_stream_that_ends_is_connected_again(serve: Callable[..., str]) -> Non
 
 def back_after(server: RtspServer, url: str, seconds: float) -> None:
     """The server dies mid-stream and returns: a new session within 10 s, each session whole."""
-    with watching(url, backoff_min_s=0.5, backoff_max_s=5.0) as watch:
+    with watching(url, segment_s=0.5, backoff_min_s=0.5, backoff_max_s=5.0) as watch:
         watch.wait(3)
         server.stop()
         watch.wait_for(lambda: watch.camera.status.state == "waiting")
@@ -118,18 +118,18 @@ def back_after(server: RtspServer, url: str, seconds: float) -> None:
 
 
 def test_the_server_dies_and_returns_after_5_s(rtsp_server: RtspServer, serve: Callable[..., str]) -> None:
-    back_after(rtsp_server, serve("a.mp4", seconds=10, audio_codec="aac"), 5.0)
+    back_after(rtsp_server, serve("a.mp4", audio_codec="aac"), 5.0)
 
 
 @pytest.mark.slow
 def test_the_server_dies_and_returns_after_60_s(rtsp_server: RtspServer, serve: Callable[..., str]) -> None:
-    back_after(rtsp_server, serve("a.mp4", seconds=10, audio_codec="aac"), 60.0)
+    back_after(rtsp_server, serve("a.mp4", audio_codec="aac"), 60.0)
 
 
 def test_another_camera_at_the_same_address(rtsp_server: RtspServer, media: Media, serve: Callable[..., str]) -> None:
     """After a reconnect the codec and the size may be others."""
-    url = serve("a.mp4", seconds=10, audio_codec="aac")
-    with watching(url) as watch:
+    url = serve("a.mp4", audio_codec="aac")
+    with watching(url, segment_s=0.5) as watch:
         watch.wait(2)
         rtsp_server.stop()
         shutil.copy(media("b.mp4", seconds=10, codec="hevc", size=(320, 240)), rtsp_server.folder / "a.mp4")
@@ -140,6 +140,12 @@ def test_another_camera_at_the_same_address(rtsp_server: RtspServer, media: Medi
     assert all(segment.video and segment.video.codec == "hevc" and not segment.audio for segment in second)
     assert second[0].video is not None
     assert second[0].video.width == 320
+
+
+def test_a_device_that_is_not_there() -> None:
+    with watching("v4l2:/dev/video99") as watch:
+        watch.wait_for(lambda: watch.camera.status.errors.get("open", 0) >= 2)
+    assert "No such file or directory" in (watch.camera.status.last_error or "")
 
 
 def test_a_path_that_is_not_served(rtsp_server: RtspServer) -> None:

@@ -27,7 +27,7 @@ def live(path: Path, delays_ms: list[int]) -> list[Segment]:
     wanted, clock = CameraSettings(source=str(path)), ManualClock(WALL_NS)
     reader = Reader(parse(str(path)), wanted, clock)
     session = Session("door", "s", wanted, replace(reader.header, ends=False, zero_ns=None), LiveClock(), clock,
-                      skip=0, corrected=Counter(), dropped=Counter())
+                      skip=0, errors=Counter(), dropped=Counter())
     segments: list[Segment] = []
     arrived_ns = 0
     for index, packet in enumerate(reader.packets()):
