@@ -96,15 +96,17 @@ def sounds() -> NDArray[np.float64]:
     street = 0.015 * hum
     street += _between(time_s, *SIREN_S, fade_s=2.0) * siren(time_s)
     street += _between(time_s, *HAMMER_S, fade_s=0.2) * _hammering(time_s, random)
-    return np.clip(_echo(street), -1, 1)
+    return np.clip(_echo(street, random), -1, 1)
 
 
 def siren(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A wailing siren: a horn-like tone that sweeps between 600 and 1,400 Hz once in four seconds."""
+    """A wailing siren some streets away: a tone that sweeps between 600 and 1,400 Hz once in four seconds.
+
+    The houses have taken most of its overtones.
+    """
     pitch_hz = 1000 - 400 * np.cos(2 * np.pi * time_s / 4.0)
     phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
-    horn = sum(np.sin(order * phase) / order for order in (1, 2, 3, 4))
-    return np.asarray(0.22 * horn)
+    return np.asarray(0.3 * sum(share * np.sin(order * phase) for order, share in ((1, 1.0), (2, 0.06), (3, 0.02))))
 
 
 def _hammering(time_s: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
@@ -118,10 +120,10 @@ def _between(time_s: NDArray[np.float64], start_s: float, end_s: float, fade_s: 
     return np.clip(np.minimum(time_s - start_s, end_s - time_s) / fade_s, 0, 1)
 
 
-def _echo(sound: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The walls give some of it back."""
-    echoed = sound.copy()
-    for delay_s, share in ((0.031, 0.25), (0.067, 0.15), (0.113, 0.08)):
-        delay = round(delay_s * RATE_HZ)
-        echoed[delay:] += share * sound[:-delay]
-    return echoed
+def _echo(sound: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """The walls give some of it back, dying away within half a second."""
+    delay_s = np.arange(RATE_HZ // 2) / RATE_HZ
+    walls = 0.03 * random.normal(0, 1, len(delay_s)) * np.exp(-8 * delay_s)
+    walls[0] = 1.0
+    size = 1 << (len(sound) + len(walls)).bit_length()
+    return np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(walls, size), size)[:len(sound)]
