@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -13,12 +14,11 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from operators.capture.packet import Kind, Track
+from operators.capture.packet import Kind, PlacedPacket, Track
 from operators.capture.segmenter import Piece
 from operators.errors import SourceError
 from operators.records import AudioTrack, VideoTrack
 
-PLACEHOLDERS: dict[Kind, str] = {"video": "mjpeg", "audio": "pcm_s16le"}  # codecs that PyAV lets into Matroska
 NANOSECONDS = Fraction(1, 1_000_000_000)
 # bitexact: no random ids and no dates, so the same packets always give the same bytes.
 OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
@@ -42,24 +42,20 @@ class Remuxer:
             SourceError: Matroska cannot hold any of it.
         """
         file, written = io.BytesIO(), 0
-        with av.open(file, "w", format="matroska", options=OPTIONS) as output:
-            self._forget_others(piece)
-            streams = {kind: self._add(output, track) for kind, track in sorted(piece.tracks.items())}
-            for placed, dts_ns in zip(piece.packets, _decode_times(piece), strict=True):
-                packet = av.Packet(placed.packet.data)
-                packet.stream = streams[placed.kind]
-                packet.time_base = NANOSECONDS
-                packet.pts, packet.dts = max(placed.pts_ns - piece.start_ns, 0), dts_ns
-                packet.duration = placed.duration_ns
-                packet.is_keyframe = placed.packet.keyframe
-                try:
-                    output.mux_one(packet)
-                    written += 1
-                except av.FFmpegError:
-                    self._dropped["malformed"] += 1
+        self._forget_others(piece)
+        try:
+            with av.open(file, "w", format="matroska", options=OPTIONS) as output:
+                streams = self._add_streams(output, piece)
+                for placed, dts_ns in zip(piece.packets, _decode_times(piece), strict=True):
+                    written += _mux(output, streams.get(placed.kind), placed, piece.start_ns, dts_ns)
+        except av.FFmpegError as error:
+            message = f"cannot be written as Matroska: {error.strerror}"
+            raise SourceError(message) from None
         if not written:
             message = "its packets do not fit into Matroska"
             raise SourceError(message)
+        if written < len(piece.packets):
+            self._dropped["malformed"] += len(piece.packets) - written
         return file.getvalue()
 
     def close(self) -> None:
@@ -72,19 +68,47 @@ class Remuxer:
         for unused in self._templates.keys() - {track.template for track in piece.tracks.values()}:
             self._templates.pop(unused).close()
 
-    def _add(self, output: OutputContainer, track: Track) -> Stream:
+    def _add_streams(self, output: OutputContainer, piece: Piece) -> dict[Kind, Stream]:
+        """The output's streams; a track with damaged parameters gets none."""
+        streams: dict[Kind, Stream] = {}
+        for kind, track in sorted(piece.tracks.items()):
+            with suppress(av.FFmpegError):
+                streams[kind] = _add(output, self._template(track))
+        return streams
+
+    def _template(self, track: Track) -> Stream:
         template = self._templates.get(track.template)
         if template is None:
             template = self._templates[track.template] = av.open(io.BytesIO(track.template), "r", format="nut")
-        source = template.streams[0]
-        try:
-            return output.add_stream_from_template(source, opaque=True)
-        except ValueError:
-            # PyAV knows only the codecs Matroska has names for; the muxer takes those of WAV files
-            # too, G.711 among them. A filter that does nothing carries their parameters over.
-            stream = output.add_mux_stream(PLACEHOLDERS[track.kind])
-            BitStreamFilterContext("null", source, stream)
-            return stream
+        return template.streams[0]
+
+
+def _add(output: OutputContainer, template: Stream) -> Stream:
+    try:
+        return output.add_stream_from_template(template, opaque=True)
+    except ValueError:
+        # PyAV knows only the codecs Matroska has names for; the muxer takes those of WAV files too,
+        # G.711 among them. A filter that does nothing carries their parameters over.
+        stream = output.add_mux_stream("mjpeg" if template.type == "video" else "pcm_s16le")
+        BitStreamFilterContext("null", template, stream)
+        return stream
+
+
+def _mux(output: OutputContainer, stream: Stream | None, placed: PlacedPacket, start_ns: int, dts_ns: int) -> bool:
+    """Write a packet; False if it does not fit."""
+    if stream is None:
+        return False
+    packet = av.Packet(placed.packet.data)
+    packet.stream = stream
+    packet.time_base = NANOSECONDS
+    packet.pts, packet.dts = max(placed.pts_ns - start_ns, 0), dts_ns
+    packet.duration = placed.duration_ns
+    packet.is_keyframe = placed.packet.keyframe
+    try:
+        output.mux_one(packet)
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def make_template(stream: Stream, extradata: bytes, description: VideoTrack | AudioTrack) -> bytes:

@@ -71,7 +71,7 @@ class Timeline:
             yield self._place(track, packet, None if next_ns is None else next_ns - before_ns)
 
     def _place(self, track: _Progress, packet: Packet, raw_ns: int | None) -> PlacedPacket:
-        step_ns = packet.duration_ns or track.step_ns
+        step_ns = packet.duration_ns if 0 < packet.duration_ns <= self._max_leap_ns else track.step_ns
         expected_ns = self._expect(track, step_ns)
         if raw_ns is None:
             time_ns = pts_ns = 0 if expected_ns is None else expected_ns
@@ -81,6 +81,9 @@ class Timeline:
                 track.offset_ns = self._choose_offset(track.offset_ns, raw_ns, expected_ns, back_ns)
             time_ns = raw_ns + track.offset_ns
             pts_ns = time_ns if packet.pts_ns is None else packet.pts_ns + track.offset_ns
+            if not -BACK_NS <= pts_ns - time_ns <= self._max_leap_ns:  # one of the two is damaged
+                self._jumps["jump_apart"] += 1
+                pts_ns = time_ns
         if track.last_ns is not None and time_ns > track.last_ns:
             track.step_ns = time_ns - track.last_ns
         track.last_ns = time_ns

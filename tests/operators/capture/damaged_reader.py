@@ -21,5 +21,7 @@ for line in sys.stdin:
     except SourceError as caught:
         error = type(caught).__name__
     whole = all(a.end_ns == b.start_ns for a, b in zip(segments, segments[1:], strict=False))
-    answer = {"segments": len(segments), "error": error, "whole": whole, "status": asdict(camera.status)}
+    longest_s = max((segment.duration_ns for segment in segments), default=0) / 1e9
+    answer = {"segments": len(segments), "longest_s": longest_s, "whole": whole, "error": error,
+              "status": asdict(camera.status)}
     print(msgspec.json.encode(answer).decode(), flush=True)

@@ -63,6 +63,7 @@ def child() -> Iterator[Child]:
 def assert_survived(answer: dict[str, Any]) -> None:
     """Either segments that tile, or one named and counted error; nothing else ever."""
     assert answer["whole"]
+    assert answer["longest_s"] < 20.0  # whatever the timestamps say
     if answer["error"]:
         assert answer["error"] in {"SourceError", "SourceTimeout", "UnsupportedSource"}
         assert answer["status"]["state"] == "failed"

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.capture.packet import Packet, PlacedPacket
+from operators.capture.packet import Packet, PlacedPacket, Track
 from operators.capture.timeline import BACK_NS, BACK_REORDERED_NS, Timeline
 from tests.operators.capture.stream import AAC, H264, MS, S, packet
 
@@ -95,26 +94,36 @@ def test_presentation_times_alone_may_go_back_and_forth() -> None:
     assert all(item.leads for item in found)
 
 
-jumpy = st.lists(
-    st.tuples(st.sampled_from([H264, AAC]), st.integers(-100_000, 100_000), st.integers(0, 3), st.integers(0, 2)),
-    max_size=60,
-)
+def test_a_damaged_presentation_time_is_not_believed() -> None:
+    found, jumps = place([packet(H264, 0, 0), packet(H264, 90_000_000, 100), packet(H264, 200, 200)])
+    assert times_ms(found) == [0, 100, 200]
+    assert jumps == {"jump_apart": 1}
 
 
-@given(jumpy)
-def test_whatever_comes_the_line_goes_forward(steps: list[tuple[Any, int, int, int]]) -> None:
+def test_a_damaged_duration_is_not_believed() -> None:
+    found, jumps = place([packet(H264, 0, 0), packet(H264, 100, 100, duration_ms=1e9), packet(H264, 200, 200)])
+    assert times_ms(found) == [0, 100, 200]
+    assert max(item.duration_ns for item in found) <= 100 * MS
+    assert not jumps
+
+
+jump = st.integers(-100_000, 100_000) | st.integers(-(2**62) // MS, 2**62 // MS)
+steps = st.lists(st.tuples(st.sampled_from([H264, AAC]), st.integers(0, 3), jump, st.integers(0, 4)), max_size=60)
+
+
+@given(steps)
+def test_whatever_comes_the_line_goes_forward(steps: list[tuple[Track, int, int, int]]) -> None:
     times, packets = {H264: 0, AAC: 0}, []
-    for track, step, rare, missing in steps:
-        times[track] += step if rare == 0 else 40  # one in four is a jump of up to 100 s
+    for track, rare, leap, missing in steps:
+        times[track] += leap if rare == 0 else 40  # one in four is a jump
         dts = None if missing == 1 else times[track]
-        pts = None if missing else times[track] + 40
-        packets.append(packet(track, pts, dts, duration_ms=40))
-    found, _ = place(packets)
+        pts = None if missing in {1, 2} else times[track] + (leap if missing == 3 else 40)
+        packets.append(packet(track, pts, dts, duration_ms=leap if rare == 1 else 40))
+    found, _ = place(packets, zero_ns=0)
     assert len(found) == len(packets)
     for kind in ("video", "audio"):
-        newest = None
+        newest_ns = 0
         for item in (item for item in found if item.kind == kind):
-            if newest is not None:
-                assert -BACK_REORDERED_NS - BACK_NS <= item.pts_ns - newest <= 10 * S + 2 * BACK_REORDERED_NS
-            newest = item.pts_ns
-    assert place(packets)[0] == found
+            assert abs(item.pts_ns - newest_ns) <= 10 * S * 2 + BACK_REORDERED_NS + BACK_NS
+            newest_ns = item.pts_ns
+    assert place(packets, zero_ns=0)[0] == found
