@@ -71,6 +71,7 @@ def test_keyframes_far_apart_are_not_waited_for() -> None:
     assert_tiled(pieces)
     assert [start for start, _ in spans_ms(pieces)] == [0, 4000, 8000, 10_000, 14_000, 18_000]
     assert [piece.continues for piece in pieces] == [False, True, True, False, True, True]
+    assert [piece.continued for piece in pieces] == [True, True, False, True, True, False]
 
 
 def test_a_cut_between_keyframes_does_not_part_b_frames() -> None:
@@ -215,6 +216,9 @@ def test_whatever_comes_is_in_one_piece_in_order(packets: list[PlacedPacket], st
         assert kind == "audio" or order == sorted(order)
     for piece in pieces:
         assert len({item.packet.track for item in piece.packets if item.kind == "video"}) <= 1
+    for before, after in zip(pieces, pieces[1:], strict=False):
+        if "video" in before.tracks and after.continues:
+            assert before.continued
     assert cut(packets, start_ns=start_ns) == (pieces, dropped)
 
 
