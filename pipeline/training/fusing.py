@@ -14,7 +14,7 @@ from pipeline.training.network import Fusion, VisualProjection
 from pipeline.training.scenes import Scenes, SceneSource
 
 BATCH = 64
-AVERAGED = 0.995  # how slowly the averaged weights, which are the ones kept, follow the trained ones
+AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, follow the trained ones
 
 
 class Head(nn.Module):

@@ -212,12 +212,30 @@ class _Stream(nn.Module):
         return cast(Tensor, x + self.dropout(self.think(self.between(x))))
 
 
+class _Recent(nn.Module):
+    """The mean of the valid ones among the newest steps: what is told from few clips is told from all their steps."""
+
+    def __init__(self, steps: int, count: int) -> None:
+        super().__init__()
+        ages = torch.arange(steps).unsqueeze(1) - torch.arange(steps).unsqueeze(0)  # (T, T)
+        self.near = nn.Buffer(((ages >= 0) & (ages < count)).float(), persistent=False)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """(B, T, D) and its mask (B, T) -> (B, T, D)."""
+        weight = self.near * valid.unsqueeze(1)  # (B, T, T)
+        weight = weight / weight.sum(2, keepdim=True).clamp(min=1.0)  # (B, T, T)
+        return torch.matmul(weight, torch.where(valid.unsqueeze(2), x, 0.0))  # (B, T, D)
+
+
 class Fusion(nn.Module):
     """Temporal cross-attention in both directions; causal, so every step is a result of its past only."""
+
+    SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
 
     def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, dim: int = 128, heads: int = 4,
                  layers: int = 2, dropout: float = 0.2) -> None:
         super().__init__()
+        self.recent = _Recent(steps, self.SEEN_STEPS)
         self.visual_in = nn.Sequential(nn.LayerNorm(visual), nn.Linear(visual, dim))
         self.acoustic_in = nn.Sequential(nn.LayerNorm(acoustic), nn.Linear(acoustic, dim))
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
@@ -233,6 +251,7 @@ class Fusion(nn.Module):
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
                 ) -> tuple[Tensor, Tensor]:
         """(B, T, Dv), (B, T, Da), masks bool (B, T) -> events (B, T, L), sentiment (B, T, 4), logits."""
+        visual = self.recent(visual, visual_valid)  # (B, T, Dv)
         v = torch.where(visual_valid.unsqueeze(2), self.visual_in(visual), self.missing[0])  # (B, T, D)
         a = torch.where(acoustic_valid.unsqueeze(2), self.acoustic_in(acoustic), self.missing[1])  # (B, T, D)
         v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)

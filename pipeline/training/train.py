@@ -65,10 +65,10 @@ class Plan:
 
     seed: int = 0
     acoustic_epochs: int = 45
-    fusion_epochs: int = 24
+    fusion_epochs: int = 12
     fusion_batches: int = 50  # per epoch
-    scenes: int = 1200  # composed sound tracks to learn from
-    checked_scenes: int = 300  # and to calibrate on
+    scenes: int = 800  # composed sound tracks to learn from
+    checked_scenes: int = 250  # and to calibrate on
 
 
 def train(data: Path, out: Path, plan: Plan | None = None, *,
@@ -213,7 +213,7 @@ def _sound(clip: Features, labels: Sequence[str]) -> Sound:
 
 def _projection(clips: Sequence[Features]) -> VisualProjection:
     """Untrained, but scaled to the features of these clips."""
-    projection = VisualProjection(WIDTH, dropout=0.5)
+    projection = VisualProjection(WIDTH, dropout=0.7)
     seen = [clip.visual.reshape(-1, VISUAL_FEATURES) for clip in clips if clip.seen]
     if seen:
         features = torch.from_numpy(np.concatenate(seen).astype(np.float32))  # (N, 3840)
