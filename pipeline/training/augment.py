@@ -17,7 +17,7 @@ MU = 255.0
 def degrade(samples: Tensor, sample_rate_hz: int, random: torch.Generator) -> Tensor:
     """Room, noise, distance and the camera's codec, each on a random part of the batch."""
     x = samples.clone()
-    for share, change in ((0.15, _room), (0.3, _noise), (1.0, _gain), (0.1, _muffle), (0.15, telephone)):
+    for share, change in ((0.2, _room), (0.4, _noise), (1.0, _gain), (0.15, _muffle), (0.2, telephone)):
         chosen = torch.rand(len(x), generator=random) < share
         if chosen.any():
             x[chosen] = change(x[chosen], sample_rate_hz, random)
@@ -32,7 +32,7 @@ def begin_late(samples: Tensor, share: float, random: torch.Generator) -> Tensor
     return torch.where(index >= 0, samples.gather(1, index.clamp(min=0)), 0.0)
 
 
-def mask_spectrum(spectrum: Tensor, random: torch.Generator, *, bands: int = 10, frames: int = 18) -> Tensor:
+def mask_spectrum(spectrum: Tensor, random: torch.Generator, *, bands: int = 12, frames: int = 24) -> Tensor:
     """SpecAugment: two bands and two spans of (B, C, M, frames) become as silent as the quietest."""
     x = spectrum
     floor = x.amin((2, 3), keepdim=True)

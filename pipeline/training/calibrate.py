@@ -19,9 +19,9 @@ from pipeline.training.fusing import Head
 from pipeline.training.matching import Span, match
 from pipeline.training.scenes import Scenes
 
-OPENINGS = np.linspace(0.3, 0.9, 13)
+OPENINGS = np.linspace(0.5, 0.9, 9)
 CLOSES_AT = 0.5  # of the opening threshold
-FALSE_COSTS = 2.0  # a false event weighs as much as two missed ones
+FALSE_COSTS = 3.0  # a false event weighs as much as three missed ones
 PRIOR = 0.02  # how strongly an uncalibrated score is kept where there is little to calibrate on
 
 

@@ -68,15 +68,15 @@ class SoundComposer:
 
     def __init__(self, clips: Sequence[Features], shape: Shape, random: np.random.Generator) -> None:
         self._shape, self._random = shape, random
-        self._by_label: dict[str, list[Features]] = {}
+        self._by_meaning: dict[str, list[Features]] = {}  # emotions of one sentiment are one
         self._behind: list[Features] = []
         for clip in clips:
             if not clip.heard or clip.seen:
                 continue
-            self._by_label.setdefault(clip.row.label, []).append(clip)
+            self._by_meaning.setdefault(clip.row.event or str(clip.row.sentiment), []).append(clip)
             if clip.row.event is None and clip.row.sentiment == NOBODY:
                 self._behind.append(clip)
-        self._labels = sorted(self._by_label)
+        self._meanings = sorted(self._by_meaning)
 
     def alone(self, clip: Features) -> SoundTrack:
         """One clip from the beginning of a session and nothing after it: what a file of its own sounds like."""
@@ -104,7 +104,7 @@ class SoundComposer:
         return SoundTrack(np.zeros(self._shape.samples, np.float32), events, np.zeros(steps, np.int64))
 
     def _any(self) -> Features:
-        clips = self._by_label[self._labels[int(self._random.integers(len(self._labels)))]]
+        clips = self._by_meaning[self._meanings[int(self._random.integers(len(self._meanings)))]]
         return clips[int(self._random.integers(len(clips)))]
 
     def _background(self) -> NDArray[np.float32]:
@@ -135,7 +135,8 @@ class SoundComposer:
             covered = (end - begin) / hop
             if clip.row.event in labels:
                 index = labels.index(clip.row.event)
-                events[step, index] = max(events[step, index], 1.0 if covered >= 0.5 else MASKED)  # noqa: PLR2004
+                if events[step, index] != 1.0:
+                    events[step, index] = 1.0 if covered >= 0.5 else MASKED  # noqa: PLR2004
             if clip.row.sentiment != NOBODY:
                 sentiment[step] = self._felt(int(sentiment[step]), clip.row.sentiment, wave, begin, end)
         return SoundTrack(samples / max(1.0, peak), events, sentiment)

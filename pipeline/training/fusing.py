@@ -41,10 +41,11 @@ def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, ba
     optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 1e-3, total_steps=max(2, epochs * batches), pct_start=0.1)
+    weights = source.sentiment_weights()
     for epoch in range(epochs):
         total = 0.0
         for _ in range(batches):
-            loss = scene_loss(head, source.draw(BATCH, steps, dropout=True))
+            loss = scene_loss(head, source.draw(BATCH, steps, dropout=True), weights)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -58,10 +59,11 @@ def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, ba
     return averaged
 
 
-def scene_loss(head: Head, scenes: Scenes) -> Tensor:
+def scene_loss(head: Head, scenes: Scenes, sentiment_weights: Tensor) -> Tensor:
     """Every step's known events and sentiment."""
     events, sentiment = head(scenes)
     known = scenes.events != MASKED
     loss = nn.functional.binary_cross_entropy_with_logits(events[known], scenes.events[known])
-    felt = nn.functional.cross_entropy(sentiment.flatten(0, 1), scenes.sentiment.flatten(), ignore_index=UNKNOWN)
+    felt = nn.functional.cross_entropy(sentiment.flatten(0, 1), scenes.sentiment.flatten(), sentiment_weights,
+                                       ignore_index=UNKNOWN)
     return loss * 8 + felt

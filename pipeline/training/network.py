@@ -137,7 +137,7 @@ class AcousticEncoder(nn.Module):
             nn.Conv2d(2, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)
         )
         self.body = nn.Sequential(_Residual(32, 48, 2), _Residual(48, 96, 2), _Residual(96, 160, 2))
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(0.4)
         self.linear = nn.Linear(2 * 160, dim)
 
     def forward(self, samples: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pipeline.training import augment
 from pipeline.training.compose import MASKED, PictureComposer, PictureTrack, Shape, SoundComposer, SoundTrack, own_sound
-from pipeline.training.dataset import NOBODY, SAMPLING
+from pipeline.training.dataset import NOBODY, SAMPLING, UNKNOWN
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
+from pipeline.training.network import SENTIMENT_CLASSES
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,13 @@ class SceneSource:
         for clip in self._played if alone else ():
             self._pool.append(self._encoded(self._degraded(self._sounds.alone(clip), 0.3)))
 
-    @property
-    def pool(self) -> int:
-        """How many sound tracks there are to draw from."""
-        return len(self._pool)
+    def sentiment_weights(self) -> Tensor:
+        """(4,) what a step of each sentiment counts, so that the three weigh the same however often they come."""
+        counts = np.zeros(SENTIMENT_CLASSES)
+        for heard in self._pool:
+            counts += np.bincount(heard.sentiment[heard.sentiment != UNKNOWN], minlength=SENTIMENT_CLASSES)
+        weights = counts[1:].mean() / np.maximum(counts, 1.0)
+        return torch.tensor([1.0, *np.clip(weights[1:], 0.2, 5.0)], dtype=torch.float32)
 
     def draw(self, count: int, steps: int, *, dropout: bool) -> Scenes:
         """`count` scenes of `steps` steps; with `dropout` they lose a sense, or a span of one, now and then."""

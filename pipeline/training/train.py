@@ -64,11 +64,11 @@ class Plan:
     """How long to train. The defaults made the starter bundle."""
 
     seed: int = 0
-    acoustic_epochs: int = 45
+    acoustic_epochs: int = 60
     fusion_epochs: int = 12
     fusion_batches: int = 50  # per epoch
-    scenes: int = 800  # composed sound tracks to learn from
-    checked_scenes: int = 250  # and to calibrate on
+    scenes: int = 600  # composed sound tracks to learn from
+    checked_scenes: int = 200  # and to calibrate on
 
 
 def train(data: Path, out: Path, plan: Plan | None = None, *,

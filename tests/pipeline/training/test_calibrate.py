@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the train extra is not installed")
+
+import torch  # noqa: E402
+
+from operators.models.bundle import Label  # noqa: E402
+from pipeline.training.calibrate import calibrate, spans, thresholds  # noqa: E402
+from pipeline.training.compose import MASKED  # noqa: E402
+from pipeline.training.matching import Span  # noqa: E402
+
+LABEL = Label(name="siren", sense="acoustic", alertable=True, open=0.6, close=0.3, min_length_s=1.0, merge_gap_s=1.0)
+
+
+def test_scores_that_are_too_sure_become_probabilities() -> None:
+    torch.manual_seed(0)
+    true_logits = torch.randn(400, 16, 1) * 1.5 - 1.0
+    events = (torch.rand(400, 16, 1) < torch.sigmoid(true_logits)).float()
+    found = calibrate(3 * true_logits + 2, events)
+    assert found.scale.item() == pytest.approx(1 / 3, rel=0.25)  # drawn towards 1 a little
+    assert found.bias.item() == pytest.approx(-2 / 3, abs=0.35)
+
+
+def test_steps_nobody_knows_and_labels_never_seen_change_nothing() -> None:
+    logits = torch.randn(10, 4, 2, generator=torch.Generator().manual_seed(0))
+    events = torch.full((10, 4, 2), MASKED)
+    events[..., 1] = 0.0
+    found = calibrate(logits, events)
+    assert found.scale.tolist() == [1.0, 1.0]
+    assert found.bias.tolist() == [0.0, 0.0]
+
+
+def test_events_are_those_that_serving_would_report() -> None:
+    scores = np.array([0.1, 0.7, 0.4, 0.4, 0.1, 0.1, 0.1, 0.1, 0.7, 0.1, 0.1, 0.1])
+    assert list(spans(LABEL, scores, 0.5)) == [Span(0.5, 2.0)]  # the second peak is too short
+
+
+def test_the_threshold_lies_between_what_is_and_what_is_not() -> None:
+    scores, events = np.full((20, 12, 1), 0.1), np.zeros((20, 12, 1), np.float32)
+    scores[::2, 3:8], events[::2, 3:8] = 0.8, 1.0
+    scores[1::2, 2:7] = 0.5  # looks a little like it, but is not
+    scores[0, :, 0], events[0, 0, 0] = 0.9, MASKED  # not all of it is known: not counted
+    label = thresholds([LABEL], scores, events, 0.5)[0]
+    assert 0.5 < label.open <= 0.8
+    assert label.close < label.open
