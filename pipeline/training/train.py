@@ -148,6 +148,7 @@ class _Run:
         """The trained fusion with its projection, calibrated, and the labels with their thresholds."""
         plan = self._plan
         shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
+        torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
         fusion = Fusion(visual=WIDTH, acoustic=WIDTH, labels=len(labels), steps=WINDOW_STEPS)
         head = Head(_projection(clips["train"]), fusion)
         black = self._seen(np.zeros((1, *PICTURES), np.uint8))[0]
