@@ -92,21 +92,25 @@ def sounds() -> NDArray[np.float64]:
     """The sound of the street, float64 (LENGTH_S * RATE_HZ,) in -1..1."""
     random = np.random.default_rng(7)
     time_s = np.arange(LENGTH_S * RATE_HZ) / RATE_HZ
-    hum = np.convolve(random.normal(0, 1, len(time_s)), np.ones(24) / 24, "same")
-    street = 0.015 * hum
+    street = 0.03 * _hum(random, len(time_s))
     street += _between(time_s, *SIREN_S, fade_s=2.0) * siren(time_s)
     street += _between(time_s, *HAMMER_S, fade_s=0.2) * _hammering(time_s, random)
     return np.clip(_echo(street, random), -1, 1)
 
 
 def siren(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A wailing siren some streets away: a tone that sweeps between 600 and 1,400 Hz once in four seconds.
-
-    The houses have taken most of its overtones.
-    """
-    pitch_hz = 1000 - 400 * np.cos(2 * np.pi * time_s / 4.0)
+    """A two-tone siren: 760 and 1,570 Hz in turn, half a second each, with few overtones."""
+    pitch_hz = np.where(np.floor(2 * time_s) % 2 == 0, 760.0, 1570.0)
+    pitch_hz = np.convolve(pitch_hz, np.ones(RATE_HZ // 20) / (RATE_HZ // 20), "same")  # it glides between them
     phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
-    return np.asarray(0.3 * sum(share * np.sin(order * phase) for order, share in ((1, 1.0), (2, 0.06), (3, 0.02))))
+    return np.asarray(0.13 * sum(share * np.sin(order * phase) for order, share in ((1, 1.0), (2, 0.08))))
+
+
+def _hum(random: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Far traffic: noise that falls off above 60 Hz, of standard deviation 1."""
+    spectrum = np.fft.rfft(random.normal(0, 1, count))
+    hum = np.fft.irfft(spectrum / np.maximum(np.fft.rfftfreq(count, 1 / RATE_HZ), 60.0), count)
+    return np.asarray(hum / hum.std())
 
 
 def _hammering(time_s: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
