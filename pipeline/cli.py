@@ -98,7 +98,9 @@ def train(
     out: Annotated[Path, typer.Option(help="folder of the bundle to write")],
     seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
 ) -> None:
-    """Train a model bundle on labelled clips. A run that was killed goes on where it was."""
+    """Train a model bundle on labelled clips and measure it. A run that was killed goes on where it was."""
+    from pipeline.training.evaluate import evaluate as measure  # noqa: PLC0415
+    from pipeline.training.quality import record  # noqa: PLC0415
     try:
         from pipeline.training.train import Plan  # noqa: PLC0415
         from pipeline.training.train import train as run  # noqa: PLC0415
@@ -108,6 +110,8 @@ def train(
 
     _log_to(None)
     bundle, problems = run(data, out, Plan(seed=seed))
+    report, _ = measure(bundle, data)  # on what was held out
+    record(bundle, report)
     typer.echo(f"wrote {bundle.path} with {len(bundle.label_names)} labels; {len(problems)} rows could not be used",
                err=True)
 

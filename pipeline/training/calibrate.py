@@ -19,7 +19,7 @@ from pipeline.training.fusing import Head
 from pipeline.training.matching import Span, match
 from pipeline.training.scenes import Scenes
 
-OPENINGS = np.linspace(0.5, 0.9, 9)
+OPENINGS = np.linspace(0.5, 0.8, 7)  # calibrated scores seldom pass 0.9: a higher threshold silences its label
 CLOSES_AT = 0.5  # of the opening threshold
 FALSE_COSTS = 3.0  # a false event weighs as much as three missed ones
 PRIOR = 0.02  # how strongly an uncalibrated score is kept where there is little to calibrate on
