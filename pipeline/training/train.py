@@ -81,6 +81,9 @@ def train(data: Path, out: Path, plan: Plan | None = None, *,
     """
     plan = plan or Plan()
     rows, problems = read_labels(data)
+    if not rows:
+        message = f"{data}: no clip to learn from" + "".join(f"; {problem}" for problem in problems[:1])
+        raise SettingsError(message)
     parts = split([(row.source, row.label) for row in rows], plan.seed)
     with Progress(TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                   console=console or Console(stderr=True)) as bars:
