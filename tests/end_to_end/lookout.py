@@ -13,24 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 BIN = Path(sys.executable).parent / "lookout"
+ROUND_S = 20.0  # after which the scene begins anew
 BRIGHT_S = ((4.0, 7.0), (14.0, 16.0))  # when the scene's picture is white
 LOUD_S = ((9.0, 11.0), (14.5, 17.0))  # and when a tone sounds
 
 
 def draw(time_s: float, picture: NDArray[np.uint8]) -> None:
     """White while bright, else dark."""
-    picture[:] = 250 if any(start <= time_s < end for start, end in BRIGHT_S) else 20
+    picture[:] = 250 if any(start <= time_s % ROUND_S < end for start, end in BRIGHT_S) else 20
 
 
 def tone(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """A loud tone at its times, else nearly nothing."""
     loud = np.zeros_like(time_s)
     for start, end in LOUD_S:
-        loud[(time_s >= start) & (time_s < end)] = 0.6
+        loud[(time_s % ROUND_S >= start) & (time_s % ROUND_S < end)] = 0.6
     return np.asarray((loud + 0.001) * np.sin(2 * np.pi * 440 * time_s))
 
 
-def make_scene(media: Callable[..., Path], seconds: float = 20.0) -> Path:
+def make_scene(media: Callable[..., Path], seconds: float = ROUND_S) -> Path:
     """The scene as a file."""
     return media("scene.mp4", seconds=seconds, fps=10, gop=10, audio_codec="aac", draw=draw, tone=tone)
 
