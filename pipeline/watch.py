@@ -114,7 +114,8 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         sinks = [Webhook(webhook, options.data / "secrets", clock) for webhook in settings.webhooks]
         routes = {rule.name: rule.webhooks for rule in settings.rules if rule.webhooks}
         outbox = Outbox(sinks, routes, clock=clock, on_delivery=on_delivery)
-        lines = [EventLines(log_, None)] * options.json + [EventLines(log_, options.events)] * bool(options.events)
+        lines = [EventLines(log_, path) for path, wanted in ((None, options.json), (options.events, options.events))
+                 if wanted]
         live = console.is_terminal and not options.json
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
         parts = Parts(settings, bundle, clock, outbox, on_suppressed=metrics.on_suppressed,

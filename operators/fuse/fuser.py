@@ -137,9 +137,10 @@ class Fuser(Operator[Embedding, Event]):
     def _follow(self, camera: str, state: CameraState, scores: Scores, i: int) -> Iterator[Event]:
         end_ns = min(int(scores.step_ns[i]), state.end_ns)  # a file's last step reaches beyond its end
         start_ns = max(end_ns - self._shape.step_ns, state.start_ns)
+        sentiment = scores.sentiment[i].tolist()
         for index, label in enumerate(self._labels):
             step = Step(start_ns, end_ns, float(scores.events[i, index]), float(scores.visual_share[i, index]),
-                        scores.sentiment[i].tolist())
+                        sentiment)
             if kind := follow(state.trackers[index], label, step):
                 yield self._event(camera, state, index, kind, end_ns)
 

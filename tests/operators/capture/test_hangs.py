@@ -71,9 +71,10 @@ def test_a_camera_that_freezes_mid_stream(rtsp_server: RtspServer, media: Media)
         assert_whole(segments)
 
 
-def test_a_thread_that_never_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What FFmpeg's timeouts do not reach: shutdown does not wait for it, and no more than so many are left."""
-    released, begun = threading.Event(), []
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, list[threading.Thread]]:
+    """Readers that hang until the event is set, and the threads that they hang in."""
+    released, begun = threading.Event(), list[threading.Thread]()
 
     def hang(*_: object) -> Reader:
         begun.append(threading.current_thread())
@@ -81,6 +82,12 @@ def test_a_thread_that_never_comes_back(monkeypatch: pytest.MonkeyPatch) -> None
         raise SourceTimeout
 
     monkeypatch.setattr(connection_module, "Reader", hang)
+    return released, begun
+
+
+def test_a_thread_that_never_comes_back(hanging: tuple[threading.Event, list[threading.Thread]]) -> None:
+    """What FFmpeg's timeouts do not reach: shutdown does not wait for it, and no more than so many are left."""
+    released, begun = hanging
     with watching("rtsp://127.0.0.1:1/x", open_timeout_s=0.2, backoff_max_s=0.05) as watch:
         watch.wait_for(lambda: watch.camera.status.errors.get("stuck", 0) >= 3)
         assert len(begun) == MAX_STUCK
@@ -114,15 +121,9 @@ def test_a_process_ends_although_a_reader_hangs_in_native_code() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_hanging_threads_that_come_back_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    released, begun = threading.Event(), []
-
-    def hang(*_: object) -> Reader:
-        begun.append(threading.current_thread())
-        released.wait(60)
-        raise SourceTimeout
-
-    monkeypatch.setattr(connection_module, "Reader", hang)
+def test_hanging_threads_that_come_back_make_room(
+        hanging: tuple[threading.Event, list[threading.Thread]]) -> None:
+    released, begun = hanging
     with watching("rtsp://127.0.0.1:1/x", open_timeout_s=0.2, backoff_max_s=0.05) as watch:
         watch.wait_for(lambda: watch.camera.status.errors.get("stuck", 0) >= 1)
         released.set()
