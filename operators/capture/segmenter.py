@@ -175,13 +175,18 @@ class Segmenter:
         end_ns = max(min(placed.pts_ns for placed in self._buffer[cut:] if placed.kind == kind), start_ns + 1)
         before: list[PlacedPacket] = []
         after: list[PlacedPacket] = []
+        tracks: dict[Kind, Track] = {}
         for index, placed in enumerate(self._buffer):
             if placed.kind == kind or index == 0:  # no piece is left empty
                 belongs = index < cut
+            elif tracks.get(placed.kind, placed.packet.track) != placed.packet.track:
+                belongs = False
             elif placed.kind == "audio":
                 belongs = placed.pts_ns < end_ns
             else:  # decoding order must not break: everything from the first later picture on stays together
                 belongs = placed.pts_ns < end_ns and not any(other.kind == "video" for other in after)
+            if belongs:
+                tracks.setdefault(placed.kind, placed.packet.track)
             (before if belongs else after).append(placed)
         self._buffer, self._start_ns = after, end_ns
         self._scanned, self._cut = _Scanned(), None

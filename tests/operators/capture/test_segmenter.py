@@ -197,7 +197,8 @@ def test_nothing_gives_nothing() -> None:
     assert cut([])[0] == []
 
 
-tracks = st.sampled_from([H264, AAC, Track("video", H264.description, b"2", b"2")])
+tracks = st.sampled_from([H264, Track("video", H264.description, b"2", b"2"),
+                          AAC, Track("audio", AAC.description, b"2", b"2")])
 anything = st.builds(
     lambda track, pts, key, duration, leads: placed(track, pts, keyframe=key, duration_ms=duration, leads=leads),
     tracks, st.integers(-5000, 12_000), st.booleans(), st.integers(0, 100), st.booleans(),
@@ -215,7 +216,8 @@ def test_whatever_comes_is_in_one_piece_in_order(packets: list[PlacedPacket], st
         order = [came.index(id(item)) for item in kept if item.kind == kind]
         assert kind == "audio" or order == sorted(order)
     for piece in pieces:
-        assert len({item.packet.track for item in piece.packets if item.kind == "video"}) <= 1
+        for kind in ("video", "audio"):
+            assert len({item.packet.track for item in piece.packets if item.kind == kind}) <= 1
     for before, after in zip(pieces, pieces[1:], strict=False):
         if "video" in before.tracks and after.continues:
             assert before.continued
