@@ -39,7 +39,7 @@ class VisualTrunk(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Features of one step from its F >= 2 pictures, uint8 (B, F, H, W, 3), oldest first."""
         batch, count = frames.shape[0], frames.shape[1]
-        pictures = frames.permute(0, 1, 4, 2, 3).to(torch.float32)  # (B, F, 3, H, W) 0..255
+        pictures = frames.to(torch.float32).permute(0, 1, 4, 2, 3)  # (B, F, 3, H, W) 0..255; TensorRT permutes no uint8
         newest = (pictures[:, -1:] - 127.0) / 128.0  # (B, 1, 3, H, W) -1..1
         moved = (pictures[:, 1:] - pictures[:, :-1]) / 128.0  # (B, F-1, 3, H, W) 0 where nothing moved
         stacked = torch.cat([newest, moved], dim=1)  # (B, F, 3, H, W)
