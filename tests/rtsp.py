@@ -1,43 +1,25 @@
-"""A real RTSP server as a subprocess: aio-rtsp-toolkit, serving a folder at real-time pace."""
+"""The demo's RTSP server with the faults of real cameras."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
+
+from typing_extensions import override
+
+from pipeline.demo.rtsp_server import RtspServer as DemoServer
+from pipeline.demo.rtsp_server import free_port, wait_for_port
+
+__all__ = ["RtspServer", "free_port", "wait_for_port"]
 
 
-class RtspServer:
-    """Serves the files of `folder` at `url(name)`; may be stopped, frozen and started again on its port."""
+class RtspServer(DemoServer):
+    """May be stopped, frozen and started again on its port."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self._control_port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
+    @override
     def url(self, name: str, *, loop: bool = False, userinfo: str = "") -> str:
         """Where a file of the folder is served: once, or over and over."""
-        return f"rtsp://{userinfo}127.0.0.1:{self.port}/{name}" + ("?play_count=0" if loop else "")
-
-    def start(self) -> None:
-        """Start the server and wait until it takes connections."""
-        command = [str(Path(sys.executable).with_name("rtsp-server")), "-d", str(self.folder), "-H", "127.0.0.1",
-                   "-p", str(self.port), "-cp", str(self._control_port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_port(self.port, self._process)
-
-    def stop(self) -> None:
-        """Kill the server at once, as a power cut would."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        return super().url(name).replace("//", f"//{userinfo}", 1) + ("?play_count=0" if loop else "")
 
     def restart(self) -> None:
         """Stop and start again on the same port."""
@@ -57,23 +39,3 @@ class RtspServer:
             message = "the RTSP server is not running"
             raise RuntimeError(message)
         os.kill(self._process.pid, number)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> None:
-    """Return as soon as somebody listens on `port`."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1.0):
-                return
-        except OSError:
-            time.sleep(0.02)  # nothing but trying tells when a foreign process listens
-    message = f"no server on port {port}: exit code {process.poll()}"
-    raise RuntimeError(message)

