@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.errors import LookoutError
-from pipeline.training.dataset import Media, Problem, Row, read_media
+from pipeline.training.dataset import NOBODY, Media, Problem, Row, read_media
 from pipeline.training.frozen import Frozen
 from pipeline.training.network import VISUAL_FEATURES
 
@@ -44,6 +44,15 @@ class Features:
         """Whether there is a picture in it."""
         return len(self.visual[0]) > 0
 
+    @property
+    def lacks(self) -> str | None:
+        """What is missing in it for its label to be learnt from it."""
+        if self.row.sentiment > NOBODY and not self.heard:
+            return f"no sound in it, which {self.row.label!r} needs"
+        if self.row.event and not (self.heard or self.seen):
+            return f"neither picture nor sound in it, and {self.row.label!r} needs one"
+        return None
+
 
 def prepare(rows: Sequence[Row], data: Path, work: Path, trunk: Frozen,
             done: Callable[[int], None] = lambda count: None) -> tuple[list[Features], list[Problem]]:
@@ -61,6 +70,8 @@ def prepare(rows: Sequence[Row], data: Path, work: Path, trunk: Frozen,
         for row, found in zip(chunk, _read(file, chunk), strict=True):
             if isinstance(found, str):
                 problems.append(Problem(row.number, row.path, found))
+            elif found.lacks:
+                problems.append(Problem(row.number, row.path, found.lacks))
             else:
                 features.append(found)
     return features, problems
