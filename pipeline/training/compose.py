@@ -80,12 +80,12 @@ class SoundComposer:
 
     def alone(self, clip: Features) -> SoundTrack:
         """One clip from the beginning of a session and nothing after it: what a file of its own sounds like."""
-        track = self._empty()
+        track = self.empty()
         return self._put(track, clip, 0, None)
 
     def draw(self) -> SoundTrack:
         """Up to four sounds over a background, or over nothing."""
-        track = self._empty()
+        track = self.empty()
         behind = self._background()
         track = SoundTrack(track.samples + behind, track.events, track.sentiment)
         at = int(self._random.integers(0, self._shape.samples // 2))
@@ -98,7 +98,8 @@ class SoundComposer:
                 break
         return track
 
-    def _empty(self) -> SoundTrack:
+    def empty(self) -> SoundTrack:
+        """Silence, and nothing in it."""
         steps = self._shape.steps
         events = np.zeros((steps, len(self._shape.labels)), np.float32)
         return SoundTrack(np.zeros(self._shape.samples, np.float32), events, np.zeros(steps, np.int64))
@@ -119,16 +120,31 @@ class SoundComposer:
         wave = np.resize(clip.samples.astype(np.float32), self._shape.samples)
         return wave * np.float32(level / max(float(np.sqrt(np.mean(wave**2))), 1e-5))
 
+    def play(self, track: SoundTrack, clip: Features, at: int, level_dbfs: float) -> SoundTrack:
+        """`clip` from sample `at` on over what is there, its loudest half second at `level_dbfs`."""
+        wave = clip.samples.astype(np.float32)
+        hops = np.pad(wave, (0, -len(wave) % self._shape.hop)).reshape(-1, self._shape.hop)
+        loudest = max(float(np.sqrt((hops**2).mean(axis=1).max(initial=0.0))), 1e-4)
+        samples = track.samples.copy()
+        samples[at : at + len(wave)] += wave[: len(samples) - at] * np.float32(10 ** (level_dbfs / 20) / loudest)
+        return self._told(track, samples, clip, at)
+
     def _put(self, track: SoundTrack, clip: Features, at: int, snr_db: float | None) -> SoundTrack:
         """`clip` from sample `at` on, `snr_db` above what is there; None leaves its own level."""
-        hop, labels = self._shape.hop, self._shape.labels
         wave = clip.samples[: self._shape.samples - at].astype(np.float32)
         place = slice(at, at + len(wave))
-        samples, events, sentiment = track.samples.copy(), track.events.copy(), track.sentiment.copy()
+        samples = track.samples.copy()
         if snr_db is None:
             samples[place] += wave * np.float32(10 ** self._random.uniform(-0.6, 0.2))
         else:
             samples[place] = mix(samples[place], wave, -snr_db)
+        return self._told(track, samples, clip, at)
+
+    def _told(self, track: SoundTrack, samples: NDArray[np.float32], clip: Features, at: int) -> SoundTrack:
+        """`samples`, in which `clip` begins at sample `at`, with what it adds to the track's labels."""
+        hop, labels = self._shape.hop, self._shape.labels
+        wave = clip.samples[: self._shape.samples - at].astype(np.float32)
+        events, sentiment = track.events.copy(), track.sentiment.copy()
         peak = float(np.abs(samples).max())
         for step in range(at // hop, min(self._shape.steps, -(-(at + len(wave)) // hop))):
             begin, end = max(step * hop, at) - at, min((step + 1) * hop, at + len(wave)) - at

@@ -4,7 +4,8 @@
     fights/fi001.mp4,fight,7q6KJoSgxmY,surveillance-camera-fight
 
 `path` is relative to the folder, `source` the recording the clip was cut from (clips of one source
-never end up on both sides of a split), `set` the data set (may be empty). Other columns are ignored.
+never end up on both sides of a split), `set` the data set (may be empty). A column `intensity` says
+which voices are `strong`; others are ignored.
 Labels need no declaration: MEANINGS lists those that are no event, every other label is one.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import csv
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ class Row:
     path: str
     label: str
     source: Source
+    intensity: str = field(default="", repr=False)  # of a voice: normal or strong; "" where nobody has said
 
     @property
     def event(self) -> str | None:
@@ -103,7 +105,7 @@ def read_labels(data: Path, known: Sequence[str] | None = None) -> tuple[list[Ro
     rows, problems = [], []
     for values in reader:
         path, label, source, group = ((values.get(name) or "").strip() for name in (*COLUMNS, "set"))
-        row = Row(reader.line_num, path, label, (group, source))
+        row = Row(reader.line_num, path, label, (group, source), (values.get("intensity") or "").strip())
         if reason := _fault(row, data, known):
             problems.append(Problem(row.number, path, reason))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from torch import nn
 
 from operators.backends.onnx_backend import OnnxBackend
 from operators.backends.threads import cpu_quota
-from operators.models.bundle import Graph, Port
+from operators.models.bundle import Bundle, Graph, Port
 from pipeline.training.export import to_onnx
 
 BATCH = 8
@@ -23,8 +24,19 @@ class Frozen:
         """Export `module` to `file`, a scratch file, and load it."""
         graph = Graph(file=file.name, sha256="", inputs=(taken,), outputs=(given,))
         to_onnx(module.eval(), graph, file)
+        self._load(graph, file)
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, graph: Graph) -> Self:
+        """An encoder of a bundle, as it was trained."""
+        frozen = cls.__new__(cls)
+        frozen._load(graph, bundle.file(graph))
+        return frozen
+
+    def _load(self, graph: Graph, file: Path) -> None:
         self._engine = OnnxBackend(file, graph, batch=BATCH, threads=cpu_quota())
-        self._taken, self._given = taken.name, given.name
+        self._taken, self._given = graph.inputs[0].name, graph.outputs[0].name
+        self.width = graph.outputs[0].width  # D
 
     def __call__(self, rows: NDArray[np.generic]) -> NDArray[np.float16]:
         """(R, ...) -> float16 (R, D)."""

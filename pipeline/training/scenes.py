@@ -89,7 +89,7 @@ class SceneSource:
 
     def draw(self, count: int, steps: int, *, dropout: bool) -> Scenes:
         """`count` scenes of `steps` steps; with `dropout` they lose a sense, or a span of one, now and then."""
-        return _stacked([self._scene(steps, dropout=dropout) for _ in range(count)])
+        return stacked([self._scene(steps, dropout=dropout) for _ in range(count)])
 
     def _scene(self, steps: int, *, dropout: bool) -> tuple[PictureTrack, Heard]:
         if self._shown and (not self._pool or self._random.random() < 0.4):  # noqa: PLR2004
@@ -133,7 +133,8 @@ class SceneSource:
         return encode(track, self._encoder, self._shape.hop)
 
 
-def _stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:
+def stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:
+    """Scenes of one length together, labelled with what either sense's labels say."""
     pictures, heard = [scene[0] for scene in scenes], [scene[1] for scene in scenes]
     events = np.stack([_both(one.events, other.events) for one, other in scenes])
     return Scenes(

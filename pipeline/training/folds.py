@@ -1,0 +1,36 @@
+"""Parts of equal size for measuring on all of the data: every source is held out once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from pipeline.training.split import Source
+
+
+def cut(clips: Iterable[tuple[Source, str]], count: int, seed: int) -> tuple[frozenset[Source], ...]:
+    """Divide the sources of labelled clips into `count` parts with about as many clips of every label.
+
+    A label with fewer sources than parts is missing in some of them.
+    """
+    labels: dict[Source, Counter[str]] = defaultdict(Counter)
+    for source, label in clips:
+        labels[source][label] += 1
+    groups: dict[tuple[str, str], list[Source]] = defaultdict(list)
+    for source, counted in labels.items():
+        groups[source[0], max(sorted(counted), key=counted.__getitem__)].append(source)
+    folds: list[set[Source]] = [set() for _ in range(count)]
+    whole = [0] * count
+    for _, group in sorted(groups.items()):
+        held = [0] * count
+        for source in sorted(group, key=lambda one: (-labels[one].total(), _shuffled(one, seed))):
+            fold = min(range(count), key=lambda index: (held[index], whole[index]))
+            folds[fold].add(source)
+            held[fold] += labels[source].total()
+            whole[fold] += labels[source].total()
+    return tuple(map(frozenset, folds))
+
+
+def _shuffled(source: Source, seed: int) -> str:
+    return hashlib.sha256("\x1f".join((str(seed), *source)).encode()).hexdigest()
