@@ -18,9 +18,11 @@ from operators.capture.camera import CameraSettings
 from operators.errors import BundleError, LookoutError, SettingsError
 from operators.notify.webhook import WebhookSettings
 from pipeline.settings import LookoutSettings, MetricsSettings, load
+from pipeline.training import commands as bundles
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich")
+app.add_typer(bundles.engines_app, name="engines")
 
 BAD_INPUT, FAILED = 2, 1  # exit codes
 

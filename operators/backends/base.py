@@ -23,6 +23,7 @@ class Backend(ABC):
     """One graph, loaded and compiled. Used by one thread at a time; `run` releases the GIL while it works."""
 
     name: str  # the engine, as the settings and metrics call it
+    precision: str = "fp32"  # what a graph of float32 is computed in
 
     def __init__(self, path: Path, graph: Graph, *, batch: int, threads: int) -> None:
         """Load the graph.

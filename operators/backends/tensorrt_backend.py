@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from cuda.bindings import runtime as cuda
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 from typing_extensions import override
 
 from operators.backends.base import Arrays, Backend
-from operators.backends.tensorrt_engine import Recipe, cached, package
+from operators.backends.tensorrt_engine import Recipe, cached, engine_folder, kept, package
 from operators.errors import BackendError
 from operators.models.bundle import Graph
+
+Given = TypeVar("Given")
 
 trt = package()  # at import, so that `load` sees at once whether it is installed
 
@@ -28,8 +29,10 @@ class TensorRtBackend(Backend):
     @override
     def __init__(self, path: Path, graph: Graph, *, batch: int, threads: int) -> None:
         super().__init__(path, graph, batch=batch, threads=threads)
-        recipe = Recipe.of(trt, path, graph, batch=batch, architecture=self._architecture())
-        engine = cached(trt, path, recipe, user_cache_path("lookout") / "engines")
+        here = self._told(architecture)
+        half, full = (Recipe.of(trt, path, graph, batch=batch, architecture=here, half=half) for half in (True, False))
+        folder = engine_folder()
+        engine = kept(path, half, folder) or cached(trt, path, full, folder)
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(engine)
@@ -42,6 +45,7 @@ class TensorRtBackend(Backend):
         self._outputs = {port.name: np.zeros((batch, *map(int, port.shape[1:])), port.dtype)
                          for port in graph.outputs}
         self._stream = self._call(cuda.cudaStreamCreate())
+        self._context.set_optimization_profile_async(full.profile(batch), int(self._stream))
         for port in graph.inputs:
             shape = (batch, *map(int, port.shape[1:]))
             self._context.set_input_shape(port.name, shape)
@@ -80,17 +84,34 @@ class TensorRtBackend(Backend):
         self._buffers[name] = self._call(cuda.cudaMalloc(size_bytes))
         self._context.set_tensor_address(name, int(self._buffers[name]))
 
-    def _architecture(self) -> str:
-        """Of the first GPU, such as SM89."""
-        attribute = cuda.cudaDeviceAttr
-        major, minor = (self._call(cuda.cudaDeviceGetAttribute(which, 0)) for which in (
-            attribute.cudaDevAttrComputeCapabilityMajor, attribute.cudaDevAttrComputeCapabilityMinor))
-        return f"SM{major}{minor}"
-
     def _call(self, result: tuple[Any, ...]) -> Any:
-        """The value of a CUDA call, which comes behind its error code."""
-        error, *values = result
-        if error != cuda.cudaError_t.cudaSuccess:
-            message = f"{self.path.name}: CUDA: {error.name}"
-            raise BackendError(message)
-        return values[0] if values else None
+        return self._told(lambda: _value(result))
+
+    def _told(self, call: Callable[[], Given]) -> Given:
+        """What `call` gives; its error names the file."""
+        try:
+            return call()
+        except BackendError as error:
+            message = f"{self.path.name}: {error}"
+            raise BackendError(message) from None
+
+
+def architecture() -> str:
+    """Of the first GPU, such as SM89.
+
+    Raises:
+        BackendError: there is none.
+    """
+    attribute = cuda.cudaDeviceAttr
+    major, minor = (_value(cuda.cudaDeviceGetAttribute(which, 0)) for which in (
+        attribute.cudaDevAttrComputeCapabilityMajor, attribute.cudaDevAttrComputeCapabilityMinor))
+    return f"SM{major}{minor}"
+
+
+def _value(result: tuple[Any, ...]) -> Any:
+    """The value of a CUDA call, which comes behind its error code."""
+    error, *values = result
+    if error != cuda.cudaError_t.cudaSuccess:
+        message = f"CUDA: {error.name}"
+        raise BackendError(message)
+    return values[0] if values else None

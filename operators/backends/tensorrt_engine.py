@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from operators.errors import BackendError
 from operators.models.bundle import Graph, sha256_of
 
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 DIGEST_BYTES = 32  # of SHA-256, in front of every cached engine
+PROFILES = (1, 4, 16)  # the largest batch of each optimisation profile; one engine serves all up to the last
+HALF = "fp16"  # only ever built ahead, by `lookout engines build`: it computes a little differently
 
 
 def package() -> ModuleType:
@@ -51,11 +55,13 @@ class Recipe:
     version: str  # the package and its version
     architecture: str  # of the GPU, such as SM89
     precision: str
-    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    batches: tuple[int, ...]  # the largest of each optimisation profile, ascending
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]  # of one row of every input
 
     @classmethod
-    def of(cls, trt: ModuleType, path: Path, graph: Graph, *, batch: int, architecture: str) -> Recipe:
-        """What an engine of the ONNX file at `path` depends on.
+    def of(cls, trt: ModuleType, path: Path, graph: Graph, *, batch: int, architecture: str,
+           half: bool = False) -> Recipe:
+        """What an engine of the ONNX file at `path` that takes up to `batch` rows depends on.
 
         Raises:
             BackendError: there is no such file.
@@ -65,9 +71,15 @@ class Recipe:
         except OSError as error:
             message = f"{path.name}: {error.strerror}"
             raise BackendError(message) from error
-        shapes = tuple((port.name, (batch, *(int(size) for size in port.shape[1:]))) for port in graph.inputs)
-        precision = "tf32" if hasattr(trt.BuilderFlag, "TF32") else "fp32"
-        return cls(digest, f"{trt.__name__} {trt.__version__}", architecture, precision, shapes)
+        shapes = tuple((port.name, tuple(int(size) for size in port.shape[1:])) for port in graph.inputs)
+        batches = PROFILES if batch <= PROFILES[-1] else (*PROFILES, batch)
+        full = "tf32" if hasattr(trt.BuilderFlag, "TF32") else "fp32"
+        precision = HALF if half else full if graph.precision == "fp32" else graph.precision
+        return cls(digest, f"{trt.__name__} {trt.__version__}", architecture, precision, batches, shapes)
+
+    def profile(self, batch: int) -> int:
+        """The number of the narrowest profile that takes `batch` rows."""
+        return next(i for i, largest in enumerate(self.batches) if batch <= largest)
 
     @property
     def file_name(self) -> str:
@@ -75,8 +87,13 @@ class Recipe:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:40] + ".engine"
 
 
-def build(trt: ModuleType, path: Path, recipe: Recipe) -> bytes:
-    """The serialised engine.
+def engine_folder() -> Path:
+    """Where engines are looked for and kept."""
+    return user_cache_path("lookout") / "engines"
+
+
+def build(trt: ModuleType, path: Path, recipe: Recipe, model: bytes | None = None) -> bytes:
+    """The serialised engine of the ONNX file at `path`, or of `model` made from it.
 
     Raises:
         BackendError: TensorRT cannot build it; the message says what it said.
@@ -88,15 +105,16 @@ def build(trt: ModuleType, path: Path, recipe: Recipe) -> bytes:
         flags = 1 << int(strongly)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger.sink)
-    if not parser.parse_from_file(str(path)):
+    if not (parser.parse_from_file(str(path)) if model is None else parser.parse(model)):
         said = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         message = f"{path.name}: TensorRT cannot read it: {said or logger.said()}"
         raise BackendError(message)
     config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    for name, shape in recipe.shapes:
-        profile.set_shape(name, shape, shape, shape)
-    config.add_optimization_profile(profile)
+    for least, most in zip((1, *(batch + 1 for batch in recipe.batches)), recipe.batches, strict=False):
+        profile = builder.create_optimization_profile()
+        for name, shape in recipe.shapes:
+            profile.set_shape(name, (least, *shape), (most, *shape), (most, *shape))
+        config.add_optimization_profile(profile)
     _aim(trt, config, recipe.architecture, path)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
@@ -119,25 +137,31 @@ def _aim(trt: ModuleType, config: Any, architecture: str, path: Path) -> None:
         raise BackendError(message)
 
 
-def cached(trt: ModuleType, path: Path, recipe: Recipe, folder: Path) -> bytes:
-    """The engine from the cache in `folder`; built and kept there where it is missing or damaged.
+def kept(path: Path, recipe: Recipe, folder: Path) -> bytes | None:
+    """The engine from the cache in `folder`; None where it is missing or damaged."""
+    file = folder / recipe.file_name
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    digest, engine = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if engine and hashlib.sha256(engine).digest() == digest:
+        return engine
+    log.warning("%s: the cached engine %s is damaged", path.name, file.name)
+    return None
+
+
+def cached(trt: ModuleType, path: Path, recipe: Recipe, folder: Path, model: bytes | None = None) -> bytes:
+    """The engine from the cache in `folder`; built (see `build`) and kept there where it is missing or damaged.
 
     Raises:
         BackendError: it has to be built and cannot be.
     """
-    file = folder / recipe.file_name
-    try:
-        kept = file.read_bytes()
-    except OSError:
-        kept = b""
-    digest, engine = kept[:DIGEST_BYTES], kept[DIGEST_BYTES:]
-    if engine and hashlib.sha256(engine).digest() == digest:
+    if engine := kept(path, recipe, folder):
         return engine
-    if kept:
-        log.warning("%s: the cached engine %s is damaged and is built again", path.name, file.name)
-    engine = build(trt, path, recipe)
+    engine = build(trt, path, recipe, model)
     try:
-        _keep(file, hashlib.sha256(engine).digest() + engine)
+        _keep(folder / recipe.file_name, hashlib.sha256(engine).digest() + engine)
     except OSError as error:
         log.warning("%s: the engine cannot be kept: %s", path.name, error)
     return engine

@@ -71,6 +71,7 @@ class Graph(_Part, frozen=True, kw_only=True):
     sha256: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    precision: Literal["fp32", "int8"] = "fp32"  # what the weights were written for; engines may round fp32 further
 
     def port(self, name: str) -> Port:
         """The input or output called `name`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,14 @@ import msgspec
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from operators.backends.load import BackendName
-from operators.backends.load import load as load_backend
-from operators.errors import BackendError, BundleError
+from operators.errors import BundleError
 from operators.models.bundle import FORMAT, Bundle, Graph, Label, Manifest, Port, load, sha256_of
 from pipeline.training.dataset import SAMPLING
 from pipeline.training.network import SENTIMENT_CLASSES
+from pipeline.training.parity import agree, engines, example
 
-PARITY = 0.999  # least cosine between torch's output and an engine's
-ENGINES: tuple[BackendName, ...] = ("onnxruntime", "openvino")
 HALVED_BYTES = 4096  # weights from this size on are stored as float16
 CHECKED_ROWS = 3
 OPSET = 18
@@ -73,9 +69,10 @@ def export(networks: Networks, facts: Facts, out: Path) -> Bundle:
             fusion=graphs["fusion"], licence=facts.licence, training=dict(facts.training), quality={})
         write_manifest(manifest, partial)
         bundle = load(partial)
-        for module, graph in ((networks.visual, manifest.visual), (networks.acoustic, manifest.acoustic),
-                              (networks.fusion, manifest.fusion)):
-            check_parity(bundle, graph, module)
+        parity = {graph.file: check_parity(bundle, graph, module) for module, graph in (
+            (networks.visual, manifest.visual), (networks.acoustic, manifest.acoustic),
+            (networks.fusion, manifest.fusion))}
+        write_manifest(msgspec.structs.replace(manifest, training={**manifest.training, "parity": parity}), partial)
         shutil.rmtree(out, ignore_errors=True)
         partial.replace(out)
     finally:
@@ -90,30 +87,17 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 
 def check_parity(bundle: Bundle, graph: Graph, module: nn.Module) -> dict[str, float]:
-    """Compare every engine here with torch on the same random input; the least cosine per engine.
+    """Compare every engine here with torch on the same random input; the least cosine per engine and precision.
 
     Raises:
-        BundleError: one is below PARITY.
+        BundleError: one is below what its precision is held to.
     """
-    inputs = _example(graph, CHECKED_ROWS, seed=1)
+    inputs = example(graph, CHECKED_ROWS, seed=1)
     with torch.inference_mode():
         result = module(*(torch.from_numpy(inputs[port.name]) for port in graph.inputs))
-    expected = dict(zip([port.name for port in graph.outputs], result if isinstance(result, tuple) else (result,),
-                        strict=True))
-    least: dict[str, float] = {}
-    for engine in ENGINES:
-        try:
-            backend = load_backend(bundle, graph, batch=CHECKED_ROWS, backend=engine)
-        except BackendError as error:
-            if "not installed" in str(error):
-                continue
-            raise
-        found = backend.run(inputs)
-        least[engine] = min(_cosine(found[name], value.numpy()) for name, value in expected.items())
-        if not least[engine] >= PARITY:
-            message = f"{graph.file}: {engine} differs from torch: cosine {least[engine]:.5f}, wanted {PARITY}"
-            raise BundleError(message)
-    return least
+    values = [value.numpy() for value in (result if isinstance(result, tuple) else (result,))]
+    expected = dict(zip([port.name for port in graph.outputs], values, strict=True))
+    return agree("torch", expected, engines(bundle, graph, CHECKED_ROWS), inputs)
 
 
 def _graphs(networks: Networks, facts: Facts, folder: Path) -> dict[str, Graph]:
@@ -147,13 +131,13 @@ def port(name: str, dtype: str, *shape: int) -> Port:
 
 def to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
     """Write one module as an ONNX file with the ports of `graph`, its batch left open."""
-    example = _example(graph, 2, seed=0)
+    inputs = example(graph, 2, seed=0)
     batch = torch.export.Dim("B")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own exporter uses what torch deprecates
         program = torch.onnx.export(
-            module, tuple(torch.from_numpy(example[port.name]) for port in graph.inputs), dynamo=True, verbose=False,
+            module, tuple(torch.from_numpy(inputs[port.name]) for port in graph.inputs), dynamo=True, verbose=False,
             input_names=[port.name for port in graph.inputs], output_names=[port.name for port in graph.outputs],
             dynamic_shapes=tuple({0: batch} for _ in graph.inputs), opset_version=OPSET)
     if program is None:
@@ -181,23 +165,3 @@ def _halve(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's notes on where a node comes from hold paths
         node.doc_string = ""
-
-
-def _example(graph: Graph, rows: int, *, seed: int) -> dict[str, NDArray[Any]]:
-    """Random input for a graph's ports; the first row is silent and black, or has nothing valid."""
-    random = np.random.default_rng(seed)
-    draw: Mapping[str, Callable[[tuple[int, ...]], NDArray[Any]]] = {
-        "uint8": lambda shape: random.integers(0, 256, shape, np.uint8),
-        "bool": lambda shape: random.random(shape) < 0.7,  # noqa: PLR2004
-        "float32": lambda shape: np.clip(random.standard_normal(shape) * 0.3, -1, 1).astype(np.float32),
-    }
-    inputs = {port.name: draw[port.dtype]((rows, *map(int, port.shape[1:]))) for port in graph.inputs}
-    for array in inputs.values():
-        array[0] = 0
-    return inputs
-
-
-def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
-    a, b = one.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size else float(np.array_equal(a, b))

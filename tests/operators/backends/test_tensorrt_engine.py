@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import msgspec
 import pytest
 
 from operators.backends import tensorrt_engine
 from operators.backends.load import load as load_backend
-from operators.backends.tensorrt_engine import Recipe, build, cached, package
+from operators.backends.tensorrt_engine import PROFILES, Recipe, build, cached, package
 from operators.errors import BackendError
-from operators.models.bundle import Bundle, load
+from operators.models.bundle import Bundle, Graph, load
 from tests.tiny_bundle import SAMPLES, make_bundle
 
 
@@ -39,22 +43,75 @@ def test_a_recipe_names_everything(trt: ModuleType, bundle: Bundle, recipe: Reci
     assert recipe.model_sha256 == bundle.manifest.acoustic.sha256
     assert trt.__version__ in recipe.version
     assert recipe.architecture == "SM89"
-    assert recipe.shapes == (("samples", (2, SAMPLES)),)
+    assert recipe.precision == ("tf32" if hasattr(trt.BuilderFlag, "TF32") else "fp32")
+    assert recipe.shapes == (("samples", (SAMPLES,)),)
+
+
+@pytest.mark.parametrize(("batch", "profile", "largest"), [(1, 0, 1), (2, 1, 4), (4, 1, 4), (16, 2, 16), (40, 3, 40)])
+def test_a_batch_is_served_by_the_narrowest_profile(trt: ModuleType, bundle: Bundle, batch: int, profile: int,
+                                                    largest: int) -> None:
+    graph = bundle.manifest.acoustic
+    recipe = Recipe.of(trt, bundle.file(graph), graph, batch=batch, architecture="SM89")
+    assert recipe.profile(batch) == profile
+    assert recipe.batches[profile] == largest
+
+
+def another_model(graph: Graph, path: Path, trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    path.write_bytes(path.read_bytes() + b" ")
+    return {}
+
+
+def another_version(graph: Graph, path: Path, trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(trt, "__version__", "99.0")
+    return {}
+
+
+def another_package(graph: Graph, path: Path, trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(trt, "__name__", "another_tensorrt")
+    return {}
+
+
+def another_width(graph: Graph, path: Path, trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return {"graph": msgspec.structs.replace(graph, inputs=(msgspec.structs.replace(
+        graph.inputs[0], shape=("B", SAMPLES // 2)),))}
+
+
+REASONS: dict[str, Callable[[Graph, Path, ModuleType, pytest.MonkeyPatch], dict[str, Any]]] = {
+    "another model": another_model, "another version": another_version, "another package": another_package,
+    "another GPU": lambda *_: {"architecture": "SM120"}, "half precision": lambda *_: {"half": True},
+    "int8": lambda graph, *_: {"graph": msgspec.structs.replace(graph, precision="int8")},
+    "a larger batch": lambda *_: {"batch": PROFILES[-1] + 1}, "another shape": another_width,
+}
+
+
+@pytest.mark.parametrize("reason", [*REASONS, "none", "a smaller batch"])
+def test_every_reason_to_build_again_and_no_other(trt: ModuleType, bundle: Bundle, tmp_path: Path, cache: Cache,
+                                                  monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    graph = bundle.manifest.acoustic
+    path = Path(shutil.copy(bundle.file(graph), tmp_path))
+    known: dict[str, Any] = {"graph": graph, "batch": 4, "architecture": "SM89"}
+    cache.get(Recipe.of(trt, path, **known))
+    if reason == "a smaller batch":
+        known["batch"] = 1
+    elif reason != "none":
+        known |= REASONS[reason](graph, path, trt, monkeypatch)
+    cache.get(Recipe.of(trt, path, **known))
+    assert cache.built == (2 if reason in REASONS else 1)
 
 
 CHANGES: dict[str, object] = {"model_sha256": "0" * 64, "version": "tensorrt 1.0", "architecture": "SM80",
-                              "precision": "int8", "shapes": (("samples", (3, SAMPLES)),)}
+                              "precision": "int8", "batches": (1, 2), "shapes": (("samples", (3,)),)}
 
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_another_recipe_is_another_file(field: str) -> None:
-    recipe = Recipe("f" * 64, "tensorrt_rtx 1.7", "SM89", "tf32", (("samples", (2, SAMPLES)),))
+    recipe = Recipe("f" * 64, "tensorrt_rtx 1.7", "SM89", "tf32", (1, 4), (("samples", (SAMPLES,)),))
     assert set(CHANGES) == set(Recipe.__dataclass_fields__)
     assert replace(recipe).file_name == recipe.file_name
     assert replace(recipe, **{field: CHANGES[field]}).file_name != recipe.file_name  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("architecture", ["SM80", "SM89"])
+@pytest.mark.parametrize("architecture", ["SM80", "SM89", "SM120"])
 @pytest.mark.parametrize("graph", ["visual", "acoustic", "fusion"])
 def test_engines_are_built_without_a_gpu(trt: ModuleType, bundle: Bundle, graph: str, architecture: str) -> None:
     if not hasattr(trt, "ComputeCapability"):
@@ -89,7 +146,7 @@ class Cache:
         self.folder, self.built = folder, 0
         monkeypatch.setattr(tensorrt_engine, "build", self._build)
 
-    def _build(self, _trt: ModuleType, _path: Path, recipe: Recipe) -> bytes:
+    def _build(self, _trt: ModuleType, _path: Path, recipe: Recipe, _model: bytes | None = None) -> bytes:
         self.built += 1
         return f"engine for {recipe}".encode()
 
@@ -97,7 +154,7 @@ class Cache:
         return cached(ModuleType("none"), Path("acoustic.onnx"), recipe, self.folder)
 
 
-A_RECIPE = Recipe("f" * 64, "tensorrt_rtx 1.7", "SM89", "tf32", (("samples", (2, SAMPLES)),))
+A_RECIPE = Recipe("f" * 64, "tensorrt_rtx 1.7", "SM89", "tf32", (1, 4), (("samples", (SAMPLES,)),))
 
 
 @pytest.fixture
