@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -68,11 +68,20 @@ class Stage:
         self._spoilt, self._black, self._encoder = spoilt, black, encoder
         self._composer = SoundComposer((), shape, np.random.default_rng(0))
 
-    def scenes(self, scripts: Sequence[Script], condition: Condition) -> Scenes:
-        """The scripts under a condition."""
-        return stacked([(self.seen(script.shots, script.seen_faults if condition.faults else (), condition),
-                         self.heard(script.played, script.heard_faults if condition.faults else (), condition))
-                        for script in scripts])
+    def scenes(self, scripts: Sequence[Script], conditions: Mapping[str, Condition]) -> dict[str, Scenes]:
+        """The scripts under each of the conditions. What sounds the same under several is encoded once."""
+        sounds: dict[tuple[bool, Callable[[Wave], Wave] | None], list[Heard]] = {}
+        scenes = {}
+        for name, condition in conditions.items():
+            key = condition.faults, condition.sound
+            sounds[key] = sounds.get(key) or [
+                self.heard(script.played, script.heard_faults if condition.faults else (), condition.sound)
+                for script in scripts]
+            seen = [self.seen(script.shots, script.seen_faults if condition.faults else (), condition)
+                    for script in scripts]
+            heard = [replace(one, valid=one.valid & (not condition.deaf)) for one in sounds[key]]
+            scenes[name] = stacked(list(zip(seen, heard, strict=True)))
+        return scenes
 
     def seen(self, shots: Sequence[Shot], faults: Sequence[Fault], condition: Condition) -> PictureTrack:
         """The pictures. A span in which they stand still shows the one that was there when it began."""
@@ -93,8 +102,9 @@ class Stage:
             visual = np.tile(self._black, (shape.steps, 1))
         return PictureTrack(visual, valid, events)
 
-    def heard(self, played: Sequence[Played], faults: Sequence[Fault], condition: Condition) -> Heard:
-        """The sound through the encoder."""
+    def heard(self, played: Sequence[Played], faults: Sequence[Fault],
+              change: Callable[[Wave], Wave] | None = None) -> Heard:
+        """The sound, then `change` of the whole of it, through the encoder."""
         track = self._composer.empty()
         for sound in played:
             track = self._composer.play(track, sound.clip, sound.at, sound.level_dbfs)
@@ -102,11 +112,8 @@ class Stage:
         for fault in faults:
             span = slice(fault.start * hop, fault.stop * hop)
             wave[span] = ACOUSTIC_FAULTS[fault.kind](wave[span], RATE_HZ, np.random.default_rng(fault.seed))
-        if condition.sound:
-            wave = condition.sound(wave)
-        track = SoundTrack(wave if not condition.deaf else np.zeros_like(wave), track.events, track.sentiment)
-        heard = encode(track, self._encoder, hop)
-        return Heard(heard.acoustic, heard.valid & (not condition.deaf), heard.events, heard.sentiment)
+        changed = SoundTrack(change(wave) if change else wave, track.events, track.sentiment)
+        return encode(changed, self._encoder, hop)
 
     def real(self, clip: Features) -> tuple[PictureTrack, Heard]:
         """A clip with its own sound, as it was recorded. Beside its label nobody has said what is heard in it."""

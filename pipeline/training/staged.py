@@ -38,7 +38,7 @@ class StagedSource(SceneSource):
         """One more composed sound."""
         outline = self._recipe.outline()
         faults = self._recipe.faults(tuple(ACOUSTIC_FAULTS)) if self._random.random() < SPOILT else ()
-        self._composed.append((outline, self._stage.heard(self._recipe.played(outline), faults, AS_COMPOSED)))
+        self._composed.append((outline, self._stage.heard(self._recipe.played(outline), faults)))
         self._filled = self._random.bit_generator.state
 
     def rewind(self) -> None:

@@ -16,6 +16,7 @@ from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.network import VISUAL_FEATURES
 from pipeline.training.recipe import Fault, Outline, Played, Script, Shot
+from pipeline.training.scenes import Scenes
 from pipeline.training.stage import CONDITIONS, Stage
 from pipeline.training.visual_faults import FROZEN
 
@@ -27,7 +28,7 @@ BLACK = np.full(VISUAL_FEATURES, 9, np.float16)
 def last_hop(windows: NDArray[np.float32]) -> NDArray[np.float16]:
     """(R, N) -> (R, 2): loudness of the newest half second's halves."""
     halves = windows[:, -HOP:].reshape(len(windows), 2, -1)
-    return np.sqrt((halves**2).mean(axis=2)).astype(np.float16)
+    return np.asarray(np.sqrt((halves**2).mean(axis=2)), np.float16)
 
 
 def clip(label: str, steps: int, length: int) -> Features:
@@ -44,13 +45,18 @@ SCRIPT = Script(
     (Fault("dark", 2, 6, 0),), (Fault("silence", 3, 4, 0),))
 
 
+def played(stage: Stage, *names: str) -> list[Scenes]:
+    scenes = stage.scenes([SCRIPT], {name: CONDITIONS[name] for name in names})
+    return [scenes[name] for name in names]
+
+
 @pytest.fixture
 def stage() -> Stage:
     return Stage(Shape(STEPS, HOP, ("fight", "siren")), VIEWS, BLACK, cast(Frozen, last_hop))
 
 
 def test_a_composed_scene_shows_and_plays_what_the_script_says(stage: Stage) -> None:
-    scenes = stage.scenes([SCRIPT], CONDITIONS["clean"])
+    scenes, = played(stage, "clean")
     assert scenes.visual[0, :, 0].tolist() == [1, 1, 1, 1, 3, 1, 1, 1]  # 3: the step in which the clips change
     assert scenes.visual_valid.all()
     assert scenes.acoustic[0, :, 0].numpy() == pytest.approx([0, 0, 0.1, 0.1, 0.1, 0, 0, 0], abs=1e-3)  # -20 dBFS
@@ -59,7 +65,7 @@ def test_a_composed_scene_shows_and_plays_what_the_script_says(stage: Stage) -> 
 
 
 def test_faults_spoil_their_spans_and_no_label(stage: Stage) -> None:
-    clean, spoilt = (stage.scenes([SCRIPT], CONDITIONS[name]) for name in ("clean", "degraded"))
+    clean, spoilt = played(stage, "clean", "degraded")
     assert spoilt.visual[0, :, 0].tolist() == [1, 1, 5, 5, 5, 5, 1, 1]
     assert spoilt.acoustic[0, :, 0].numpy() == pytest.approx([0, 0, 0.1, 0, 0.1, 0, 0, 0], abs=1e-3)
     assert spoilt.events.equal(clean.events)
@@ -73,7 +79,7 @@ def test_a_frozen_picture_stays_and_nothing_moves_in_it(stage: Stage) -> None:
 
 
 def test_without_sound_nothing_is_valid_and_black_is_a_picture(stage: Stage) -> None:
-    deaf, black = (stage.scenes([SCRIPT], CONDITIONS[name]) for name in ("no_sound", "black"))
+    deaf, black = played(stage, "no_sound", "black")
     assert not deaf.acoustic_valid.any()
     assert deaf.visual_valid.all()
     assert (black.visual == 9).all()
@@ -82,14 +88,14 @@ def test_without_sound_nothing_is_valid_and_black_is_a_picture(stage: Stage) -> 
 
 
 def test_late_sound_comes_late_and_its_labels_do_not(stage: Stage) -> None:
-    half, fifth = (stage.scenes([SCRIPT], CONDITIONS[name]) for name in ("skew_500_ms", "skew_200_ms"))
+    half, fifth = played(stage, "skew_500_ms", "skew_200_ms")
     assert half.acoustic[0, :, 0].numpy() == pytest.approx([0, 0, 0, 0.1, 0.1, 0.1, 0, 0], abs=1e-3)
     assert fifth.acoustic[0, 2].numpy() == pytest.approx([0.1 * 0.2**0.5, 0.1], abs=1e-3)
     assert half.events[0, :, 1].tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
 
 
 def test_a_telephone_and_few_pictures_change_the_whole_scene(stage: Stage) -> None:
-    clean, telephone, few = (stage.scenes([SCRIPT], CONDITIONS[name]) for name in ("clean", "g711", "low_rate"))
+    clean, telephone, few = played(stage, "clean", "g711", "low_rate")
     assert not telephone.acoustic.equal(clean.acoustic)
     assert telephone.visual.equal(clean.visual)
     assert (few.visual == 6).all()
@@ -101,3 +107,14 @@ def test_of_a_real_clip_only_its_label_is_known(stage: Stage) -> None:
     assert pictures.valid.tolist() == [True] * 4 + [False] * 4
     assert heard.acoustic[:, 0] == pytest.approx([0.5, 0.5, *[0] * 6], abs=1e-3)
     assert heard.events[0].tolist() == [0.0, MASKED]
+
+
+def test_what_sounds_the_same_is_encoded_once() -> None:
+    encoded = []
+
+    def counting(windows: NDArray[np.float32]) -> NDArray[np.float16]:
+        encoded.append(len(windows))
+        return last_hop(windows)
+
+    Stage(Shape(STEPS, HOP, ("fight", "siren")), VIEWS, BLACK, cast(Frozen, counting)).scenes([SCRIPT], CONDITIONS)
+    assert len(encoded) == 5  # clean, with faults, late twice, by telephone
