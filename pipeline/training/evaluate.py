@@ -30,7 +30,7 @@ from operators.errors import LookoutError, SettingsError
 from operators.fuse.fuser import Fuser, Scores
 from operators.models.bundle import SENTIMENTS, Bundle
 from operators.records import Clip, Embedding, Event
-from pipeline.training.dataset import Problem, Row, decode, read_labels
+from pipeline.training.dataset import BACKGROUND, Problem, Row, decode, read_labels
 from pipeline.training.matching import Matched, Span, match
 from pipeline.training.measures import average_precision, mean, recalls
 
@@ -83,7 +83,9 @@ class _Serving:
 
 def evaluate(bundle: Bundle, data: Path, *, backend: BackendName = "auto",
              console: Console | None = None) -> tuple[dict[str, Any], list[Problem]]:
-    """Measure `bundle` on `data/labels.csv` and `data/streams/`; also gives the rows that could not be used.
+    """Measure `bundle` on `data/labels.csv`, `data/streams/` and, for false alarms, on `data/cameras/`.
+
+    Also gives the rows that could not be used.
 
     Raises:
         SettingsError: there is neither, or labels.csv or a stream's table cannot be read.
@@ -109,10 +111,15 @@ def evaluate(bundle: Bundle, data: Path, *, backend: BackendName = "auto",
             results[file.stem], length_s = measure_stream(serving, file)
             media_s += length_s
             bars.advance(bar)
+        quiet_files = [*sorted((data / "cameras").glob(f"*{STREAM_SUFFIX}")),
+                       *(data / clip.row.path for clip in scored if clip.row.absent or clip.row.label in BACKGROUND)]
+        bar = bars.add_task("quiet footage", total=len(quiet_files))
+        quiet = measure_quiet(serving, quiet_files, lambda: bars.advance(bar))
     report = {
         "clips": measure_clips(bundle, scored),
         "streams": results,
-        "speed": {"media_s": round(media_s, 1), "wall_s": round(time.monotonic() - started, 1)},
+        "quiet": quiet,
+        "speed": {"media_s": round(media_s + quiet["media_s"], 1), "wall_s": round(time.monotonic() - started, 1)},
         "left_out": {"trained_on": len(rows) - len(measured), "unusable": len(problems) + len(faults)},
     }
     return report, [*problems, *faults]
@@ -170,6 +177,41 @@ def _sentiment(clips: Sequence[Scored]) -> dict[str, Any]:
 def measure_stream(serving: _Serving, file: Path) -> tuple[dict[str, Any], float]:
     """Events of a long file against its table; also gives its length in seconds."""
     true = _true_spans(file.with_suffix(".csv"))
+    reported, length_s = _reported(serving, file)
+    total, by_label = Matched(), {}
+    for label in serving.bundle.manifest.labels:
+        matched = match(reported[label.name], true.get(label.name, []))
+        if not label.alertable:
+            matched = Matched(matched.found, matched.missed, matched.right, 0)  # nobody is woken by it
+        if matched != Matched():
+            by_label[label.name] = {"found": matched.found, "missed": matched.missed, "false": matched.false}
+        total += matched
+    unknown = sum(len(spans) for name, spans in true.items() if name not in serving.bundle.label_names)
+    total += Matched(missed=unknown)
+    hours = length_s / 3600
+    return {"precision": total.precision, "recall": total.recall, "f1": total.f1,
+            "false_per_hour": total.false / hours if hours else 0.0,
+            "events": sum(map(len, reported.values())), "by_label": by_label}, length_s
+
+
+def measure_quiet(serving: _Serving, files: Sequence[Path], done: Done = lambda: None) -> dict[str, Any]:
+    """Footage in which nothing alertable happens: every event of an alertable label is a false alarm."""
+    alertable = [label.name for label in serving.bundle.manifest.labels if label.alertable]
+    false = dict.fromkeys(alertable, 0)
+    media_s = 0.0
+    for file in files:
+        reported, length_s = _reported(serving, file)
+        media_s += length_s
+        for name in alertable:
+            false[name] += len(reported[name])
+        done()
+    return {"files": len(files), "media_s": round(media_s, 1), "events": sum(false.values()),
+            "false_per_hour": sum(false.values()) * 3600 / media_s if media_s else None,
+            "by_label": {name: count for name, count in false.items() if count}}
+
+
+def _reported(serving: _Serving, file: Path) -> tuple[dict[str, list[Span]], float]:
+    """The events of a file by label, and its length in seconds."""
     length_ns = 0
 
     def clips() -> Iterator[Clip]:
@@ -183,20 +225,7 @@ def measure_stream(serving: _Serving, file: Path) -> tuple[dict[str, Any], float
         if event.kind == "close":
             start_s, end_s = ((at_ns or 0) / NS_PER_S for at_ns in (event.media_start_ns, event.media_end_ns))
             reported[event.label].append(Span(start_s, end_s))
-    total, by_label = Matched(), {}
-    for label in serving.bundle.manifest.labels:
-        matched = match(reported[label.name], true.get(label.name, []))
-        if not label.alertable:
-            matched = Matched(matched.found, matched.missed, matched.right, 0)  # nobody is woken by it
-        if matched != Matched():
-            by_label[label.name] = {"found": matched.found, "missed": matched.missed, "false": matched.false}
-        total += matched
-    unknown = sum(len(spans) for name, spans in true.items() if name not in serving.bundle.label_names)
-    total += Matched(missed=unknown)
-    hours = length_ns / NS_PER_S / 3600
-    return {"precision": total.precision, "recall": total.recall, "f1": total.f1,
-            "false_per_hour": total.false / hours if hours else 0.0,
-            "events": sum(map(len, reported.values())), "by_label": by_label}, length_ns / NS_PER_S
+    return reported, length_ns / NS_PER_S
 
 
 def _true_spans(file: Path) -> Mapping[str, list[Span]]:

@@ -23,11 +23,50 @@ def tables(report: Mapping[str, Any]) -> list[RenderableType]:
     for name, row in report["streams"].items():
         streams.add_row(name, *(_figure(row[key]) for key in ("precision", "recall", "f1", "false_per_hour")),
                         str(row["events"]))
-    speed, left_out = report["speed"], report["left_out"]
+    speed, left_out, quiet = report["speed"], report["left_out"], report["quiet"]
+    calm = (f"quiet footage: {quiet['events']} false events in {quiet['media_s'] / 60:.1f} minutes, "
+            f"{_figure(quiet['false_per_hour'])} an hour")
     line = (f"{speed['media_s']:.0f} s of media in {speed['wall_s']:.0f} s; clips left out: "
             f"{left_out['trained_on']} of sources the bundle was trained on, {left_out['unusable']} unusable")
-    return [clips, sounds, streams, line]
+    return [clips, sounds, streams, calm, line]
 
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def comparison(report: Mapping[str, Any]) -> list[RenderableType]:
+    """What `compare` measured: the methods side by side under every condition, and what the fusion gains."""
+    composed, method = report["composed_scenes"], report["method"]
+    names = list(method["parameters"])
+    table = Table(title=f"Composed scenes, mean average precision in points, {len(method['folds'])} folds of sources "
+                        "held out, ± 95 %", box=None)
+    for column in ("", *(name.replace("_", " ") for name in names)):
+        table.add_column(column, justify="right" if column else "left")
+    for condition, by in composed["mean_ap"].items():
+        table.add_row(method["conditions"][condition], *(_points(by[name]) for name in names))
+    real = Table(title="Real clips with their own sound, average precision in points", box=None)
+    for column in ("", *(name.replace("_", " ") for name in names), "n"):
+        real.add_column(column, justify="right" if column else "left")
+    for label, figures in report["real_clips_with_sound"].items():
+        real.add_row(label, *(_points(figures["ap"][name]) for name in names), str(figures["n"]))
+    gains = Table(title="Cross-attention gains, paired by fold, in points", box=None)
+    for column in ("composed scenes", "over", "gain"):
+        gains.add_column(column)
+    rows = [*composed["gain"].items(), *((f"{label}, over better sense", gain) for label, gain
+                                         in composed["gain_over_better_sense_by_label"].items())]
+    for name, gain in rows:
+        gains.add_row(name.replace("_", " "), gain["over"].replace("_", " "), _points(gain))
+    errors = ", ".join(f"{method['conditions'][name]}: {by['cross_attention']:.3f}"
+                       for name, by in composed["calibration_error"].items())
+    lines = [f"Expected calibration error of cross-attention: {errors}",
+             f"Acoustic encoder: {method['acoustic_encoder']}. Visual trunk: {method['visual_trunk']}.",
+             f"Diagrams: {', '.join(report['diagrams'])}"]
+    return [table, real, gains, *lines]
+
+
+def _points(spread: Mapping[str, Any] | None) -> str:
+    if not spread or spread.get("mean") is None:
+        return "–"
+    half = "" if spread["high"] is None else f" ±{spread['high'] - spread['mean']:.1f}"
+    return f"{spread['mean']:.1f}{half}"
