@@ -99,6 +99,8 @@ def train(
     data: Annotated[Path, typer.Option(help="folder with labels.csv and the media files it lists")],
     out: Annotated[Path, typer.Option(help="folder of the bundle to write")],
     seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
+    visual: Annotated[Path | None, typer.Option(help="ONNX encoder of pictures in place of ours")] = None,
+    acoustic: Annotated[Path | None, typer.Option(help="ONNX encoder of sound in place of ours")] = None,
 ) -> None:
     """Train a model bundle on labelled clips and measure it. A run that was killed goes on where it was."""
     from pipeline.training.evaluate import evaluate as measure  # noqa: PLC0415
@@ -111,7 +113,7 @@ def train(
         raise SettingsError(message) from error
 
     _log_to(None)
-    bundle, problems = run(data, out, Plan(seed=seed))
+    bundle, problems = run(data, out, Plan(seed=seed, visual=visual, acoustic=acoustic))
     report, _ = measure(bundle, data)  # on what was held out
     record(bundle, report)
     typer.echo(f"wrote {bundle.path} with {len(bundle.label_names)} labels; {len(problems)} rows could not be used",

@@ -19,6 +19,7 @@ from torch import nn
 from operators.errors import BundleError
 from operators.models.bundle import FORMAT, Bundle, Graph, Label, Manifest, Port, load, sha256_of
 from pipeline.training.dataset import SAMPLING
+from pipeline.training.foreign import Foreign
 from pipeline.training.network import SENTIMENT_CLASSES
 from pipeline.training.parity import agree, engines, example
 
@@ -131,6 +132,13 @@ def port(name: str, dtype: str, *shape: int) -> Port:
 
 def to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
     """Write one module as an ONNX file with the ports of `graph`, its batch left open."""
+    trunk = getattr(module, "trunk", None)
+    if isinstance(module, Foreign):
+        onnx.save(module.model(), file)
+        return
+    if isinstance(trunk, Foreign):
+        onnx.save(trunk.model(module.get_submodule("projection")), file)
+        return
     inputs = example(graph, 2, seed=0)
     batch = torch.export.Dim("B")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)

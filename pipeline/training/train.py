@@ -11,9 +11,9 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from pipeline.training.compose import Shape
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
+from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
 from pipeline.training.network import (
@@ -57,6 +58,7 @@ LEAST_STD = 0.05  # of a trunk feature; many are nearly always 0
 
 Kept = TypeVar("Kept")
 Clips = dict[Part, list[Features]]
+Listener = AcousticEncoder | Foreign
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Plan:
     fusion_batches: int = 50  # per epoch
     scenes: int = 600  # composed sound tracks to learn from
     checked_scenes: int = 200  # and to calibrate on
+    # Somebody else's encoders in place of the trunk and of the acoustic encoder, which is then not trained.
+    visual: Path | None = field(default=None, repr=False)
+    acoustic: Path | None = field(default=None, repr=False)
 
 
 def train(data: Path, out: Path, plan: Plan | None = None, *,
@@ -98,7 +103,8 @@ def train(data: Path, out: Path, plan: Plan | None = None, *,
         rehearsed = run.learn("rehearsal", clips["train"], labels)
         calibration, labels = run.judge(rehearsed, clips["validation"] or clips["train"], labels)
         acoustic, head = run.learn("final", clips["train"] + clips["validation"], labels)
-        bundle = export(_networks(run.trunk, acoustic, head, calibration), _facts(plan, labels, clips, parts), out)
+        facts = _facts(plan, labels, clips, parts, run.brought)
+        bundle = export(_networks(run.trunk, acoustic, head, calibration), facts, out)
     for problem in problems:
         log.warning("%s", problem)
     for label in _of_one_source(rows):
@@ -112,10 +118,16 @@ class _Run:
     def __init__(self, data: Path, work: Path, plan: Plan, bars: Progress) -> None:
         self._data, self._work, self._plan, self._bars = data, work, plan, bars
         work.mkdir(parents=True, exist_ok=True)
-        self.trunk = VisualTrunk().eval()
-        self._seen = Frozen(self.trunk, port("frames", "uint8", *PICTURES),
-                            port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
-        self._digest = hashlib.sha256()
+        pictures, sound = port("frames", "uint8", *PICTURES), port("samples", "float32", SAMPLING.samples)
+        self.trunk = Foreign(plan.visual, pictures, VISUAL_FEATURES) if plan.visual else VisualTrunk().eval()
+        self._listener = Foreign(plan.acoustic, sound) if plan.acoustic else None
+        self._acoustic_width = self._listener.width if self._listener else WIDTH
+        self._seen = Frozen(self.trunk, pictures, port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
+        self.brought = {sense: {"file": one.file.name, "sha256": one.sha256} for sense, one in (
+            ("visual", self.trunk), ("acoustic", self._listener)) if isinstance(one, Foreign)}
+        self._digest = hashlib.sha256(repr(self.brought).encode() if self.brought else b"")
+        own = self.brought.get("visual", {"sha256": ""})["sha256"][:16]
+        self._clips = work / (f"clips-{own}" if own else "clips")
 
     def features(self, rows: Sequence[Row], parts: dict[Source, Part]) -> tuple[Clips, list[Problem]]:
         """The clips to learn from and those to calibrate on; the held-out ones are not even opened."""
@@ -125,7 +137,7 @@ class _Run:
         wanted = {part: [row for row in rows if parts[row.source] == part] for part in opened}
         bar = self._bars.add_task("decode and see", total=sum(map(len, wanted.values())))
         for part, chosen in wanted.items():
-            clips[part], faults = prepare(chosen, self._data, self._work / "clips", self._seen,
+            clips[part], faults = prepare(chosen, self._data, self._clips, self._seen,
                                           lambda count: self._bars.advance(bar, count))
             problems += faults
             self._digest.update(repr([(clip.row, len(clip.samples)) for clip in clips[part]]).encode())
@@ -134,12 +146,13 @@ class _Run:
             raise SettingsError(message)
         return clips, problems
 
-    def learn(self, name: str, clips: Sequence[Features], labels: tuple[Label, ...]) -> tuple[AcousticEncoder, Head]:
+    def learn(self, name: str, clips: Sequence[Features], labels: tuple[Label, ...],
+              ) -> tuple[Listener, Head]:
         """The acoustic encoder and the fusion, trained on `clips`."""
         encoder = self._acoustic(name, clips)
         plan = self._plan
         torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
-        fusion = Fusion(visual=WIDTH, acoustic=WIDTH, labels=len(labels), steps=WINDOW_STEPS)
+        fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS)
         head = Head(_projection(clips), fusion)
 
         def learn() -> dict[str, torch.Tensor]:
@@ -151,7 +164,7 @@ class _Run:
         head.load_state_dict(self._kept(f"{name}-fusion", (plan,), learn))
         return encoder, head.eval()
 
-    def judge(self, rehearsed: tuple[AcousticEncoder, Head], clips: Sequence[Features], labels: tuple[Label, ...],
+    def judge(self, rehearsed: tuple[Listener, Head], clips: Sequence[Features], labels: tuple[Label, ...],
               ) -> tuple[Calibration, tuple[Label, ...]]:
         """How the scores become probabilities, and the labels with their thresholds, from clips not learnt from."""
         plan, (encoder, head) = self._plan, rehearsed
@@ -162,7 +175,9 @@ class _Run:
         scores = torch.sigmoid(logits * calibration.scale + calibration.bias).double().numpy()
         return calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9)
 
-    def _acoustic(self, name: str, clips: Sequence[Features]) -> AcousticEncoder:
+    def _acoustic(self, name: str, clips: Sequence[Features]) -> Listener:
+        if self._listener:
+            return self._listener
         sounds = [Sound(clip.samples, clip.row.label, clip.row.sentiment)
                   for clip in clips if clip.heard and not clip.seen]
         encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz).eval()
@@ -179,12 +194,12 @@ class _Run:
         encoder.load_state_dict(self._kept(f"{name}-acoustic", (plan.seed, plan.acoustic_epochs), learn))
         return encoder
 
-    def _scenes(self, task: str, clips: Sequence[Features], labels: tuple[Label, ...], encoder: AcousticEncoder,
+    def _scenes(self, task: str, clips: Sequence[Features], labels: tuple[Label, ...], encoder: Listener,
                 count: int, seed: int) -> SceneSource:
         """Scenes of `clips`: `count` composed sound tracks, and every clip alone."""
         black = self._seen(np.zeros((1, *PICTURES), np.uint8))[0]
-        heard = Frozen(encoder, port("samples", "float32", SAMPLING.samples), port("embedding", "float32", WIDTH),
-                       self._work / "acoustic.onnx")
+        heard = Frozen(encoder, port("samples", "float32", SAMPLING.samples),
+                       port("embedding", "float32", self._acoustic_width), self._work / "acoustic.onnx")
         shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
         bar = self._bars.add_task(task, total=count)
         made = SceneSource(clips, heard, shape, black, seed)
@@ -241,13 +256,16 @@ def _projection(clips: Sequence[Features]) -> VisualProjection:
     return projection
 
 
-def _networks(trunk: VisualTrunk, acoustic: AcousticEncoder, head: Head, calibration: Calibration) -> Networks:
-    return Networks(visual=VisualEncoder(trunk, head.projection).eval(), acoustic=acoustic.eval(),
+def _networks(trunk: VisualTrunk | Foreign, acoustic: Listener, head: Head, calibration: Calibration) -> Networks:
+    seen = VisualEncoder(cast(VisualTrunk, trunk), head.projection)
+    return Networks(visual=seen.eval(), acoustic=acoustic.eval(),
                     fusion=ServedFusion(head.fusion, calibration.scale, calibration.bias).eval(),
-                    visual_width=WIDTH, acoustic_width=WIDTH)
+                    visual_width=WIDTH,
+                    acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else WIDTH)
 
 
-def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part]) -> Facts:
+def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part],
+           brought: dict[str, dict[str, str]]) -> Facts:
     sources: dict[str, list[str]] = defaultdict(list)
     held_out: dict[str, list[str]] = defaultdict(list)
     for (group, source), part in sorted(parts.items()):
@@ -257,9 +275,13 @@ def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Sour
         "clips": {part: len(found) for part, found in clips.items()},
         "seed": plan.seed,
         "epochs": {"acoustic": plan.acoustic_epochs, "fusion": plan.fusion_epochs},
-        "weights": licences.TRUNK,
+        "weights": licences.TRUNK if not {"visual", "acoustic"} <= brought.keys() else "none but those brought",
+        **({"brought": brought} if brought else {}),
         "sources": dict(sources),
         "held_out": dict(held_out),
     }
-    return Facts(name="starter", version="0.1.0", labels=labels, window_steps=WINDOW_STEPS,
-                 licence=licences.limit(sorted({group for group, _ in parts})), training=training)
+    licence = licences.limit(sorted({group for group, _ in parts}))
+    if brought:
+        licence += ". The licence of the encoders brought along was not stated"
+    return Facts(name="starter", version="0.1.0", labels=labels, window_steps=WINDOW_STEPS, licence=licence,
+                 training=training)
