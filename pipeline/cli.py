@@ -23,6 +23,7 @@ from pipeline.training import commands as bundles
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich")
 app.add_typer(bundles.engines_app, name="engines")
+app.add_typer(bundles.model_app, name="model")
 
 BAD_INPUT, FAILED = 2, 1  # exit codes
 

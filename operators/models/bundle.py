@@ -31,6 +31,14 @@ STARTER = Path(__file__).parent / "starter"
 RANK_OF_CLIP = 5  # a visual port of (B, F, H, W, 3); one of (B, H, W, 3) takes single pictures
 SENTIMENTS: tuple[Literal["negative", "neutral", "positive"], ...] = ("negative", "neutral", "positive")
 
+NOT_FOR = (
+    "to decide anything about a person without somebody looking at the picture and listening to the sound",
+    "as the only guard of life or health: it misses some of what happens, see Quality",
+    "to tell who somebody is, or what somebody feels: its sentiment is how a voice sounds, and was learnt from actors",
+    "to watch people who do not know of it, or where the law forbids to record pictures or sound",
+    "in places unlike its training data before it was measured there with `lookout evaluate`",
+)
+
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 
@@ -101,6 +109,7 @@ class Manifest(_Part, frozen=True, kw_only=True):
     acoustic: Graph
     fusion: Graph
     licence: str  # what the weights may be used for
+    not_for: tuple[str, ...] = NOT_FOR  # what they must not be used for; "It must not be used ..."
     training: dict[str, Any]  # data sets with licences, `sources` trained on and `held_out`, seed, epochs
     quality: dict[str, Any]  # as `lookout evaluate --json` measured it
 

@@ -10,8 +10,18 @@ import typer
 from pipeline.training.engines import Precision
 
 engines_app = typer.Typer(no_args_is_help=True, help="TensorRT engines, made ahead.")
+model_app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 
 BundleArgument = Annotated[str, typer.Argument(metavar="BUNDLE", help="model bundle: a folder, or `starter`")]
+
+
+@model_app.command(epilog="Example:\n\n  lookout model show starter")
+def show(model: BundleArgument = "starter") -> None:
+    """Print a bundle's model card: what it was trained on, every figure measured, what it must not be used for."""
+    from operators.models.bundle import load  # noqa: PLC0415
+    from operators.models.card import card  # noqa: PLC0415
+
+    typer.echo(card(load(model).manifest), nl=False)
 
 
 @engines_app.command(epilog="Example:\n\n  lookout engines build starter --arch SM89 --arch SM120 --precision fp16")

@@ -1,4 +1,4 @@
-"""What was measured of a bundle, written into its manifest."""
+"""What was measured of a bundle, written into its manifest and its model card."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from operators.models.bundle import Bundle
+from operators.models.card import CARD, card
 
 
 def record(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
@@ -17,4 +18,5 @@ def record(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
     aside = file.with_suffix(".new")
     aside.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     aside.replace(file)
+    (bundle.path / CARD).write_text(card(manifest), encoding="utf-8")
     return msgspec.structs.replace(bundle, manifest=manifest)

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from operators.models.bundle import load
+from operators.models.card import card
 from pipeline.training.quality import record
 from tests.tiny_bundle import make_bundle
 
@@ -18,4 +19,5 @@ def test_a_report_is_recorded_and_nothing_else_changes(tmp_path: Path) -> None:
     assert after.manifest.quality == {"clips": {"fight": {"accuracy": 0.75, "n": 4}}}
     assert msgspec.structs.replace(after.manifest, quality={}) == before.manifest
     assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == [
-        "acoustic.onnx", "fusion.onnx", "manifest.json", "visual.onnx"]
+        "MODEL_CARD.md", "acoustic.onnx", "fusion.onnx", "manifest.json", "visual.onnx"]
+    assert (tmp_path / "bundle" / "MODEL_CARD.md").read_text() == card(after.manifest)
