@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,12 @@ from operators.fuse.hysteresis import Step, Tracker, follow
 from operators.models.bundle import Label
 from pipeline.training.compose import MASKED
 from pipeline.training.fusing import Head
-from pipeline.training.matching import Span, match
+from pipeline.training.matching import Matched, Span, match
 from pipeline.training.scenes import Scenes
 
+log = logging.getLogger(__name__)
+
+ALL_OPENINGS = np.linspace(0.3, 0.95, 14)
 OPENINGS = np.linspace(0.5, 0.8, 7)  # calibrated scores seldom pass 0.9: a higher threshold silences its label
 CLOSES_AT = 0.5  # of the opening threshold
 FALSE_COSTS = 3.0  # a false event weighs as much as three missed ones
@@ -75,7 +79,7 @@ def calibrate(logits: Tensor, events: Tensor) -> Calibration:
 
 
 def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDArray[np.float32],
-               step_s: float) -> tuple[Label, ...]:
+               step_s: float, *, false_per_hour: float | None = None) -> tuple[Label, ...]:
     """The labels with the opening threshold that finds the most events of these scenes at the least false ones.
 
     Args:
@@ -83,24 +87,35 @@ def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDA
         scores: (B, T, L) probabilities.
         events: (B, T, L) what was there: 0, 1 or MASKED; a scene with a masked step is left out for that label.
         step_s: time between steps.
+        false_per_hour: the lowest threshold with no more false events an hour of these scenes, which are busier
+            than most cameras; None weighs false events against missed ones.
     """
     chosen = []
     for index, label in enumerate(labels):
-        usable = (events[..., index] != MASKED).all(axis=1)
-        best, most = label, -np.inf
-        for opening in OPENINGS:
-            trial = msgspec.structs.replace(label, open=round(float(opening), 3),
-                                            close=round(float(opening) * CLOSES_AT, 3))
-            gain = 0.0
-            for scene in np.flatnonzero(usable):
-                found = list(spans(trial, scores[scene, :, index], step_s))
-                truth = list(_runs(events[scene, :, index] == 1.0, step_s))
-                result = match(found, truth)
-                gain += result.found - FALSE_COSTS * result.false
-            if gain > most:
-                best, most = trial, gain
-        chosen.append(best)
+        usable = np.flatnonzero((events[..., index] != MASKED).all(axis=1))
+        trials = [_at(label, float(opening)) for opening in (OPENINGS if false_per_hour is None else ALL_OPENINGS)]
+        counts = [_counted(trial, scores[usable, :, index], events[usable, :, index], step_s) for trial in trials]
+        if false_per_hour is None:
+            gains = [count.found - FALSE_COSTS * count.false for count in counts]
+            best = int(np.argmax(gains)) if len(usable) else None
+        else:
+            allowed = false_per_hour * len(usable) * events.shape[1] * step_s / 3600
+            best = next((i for i, count in enumerate(counts) if count.false <= allowed), len(trials) - 1)
+            if counts[best].false > allowed:
+                log.warning("%s: more than %g false events an hour even above a score of %.2f", label.name,
+                            false_per_hour, trials[best].open)
+        chosen.append(label if best is None else trials[best])
     return tuple(chosen)
+
+
+def _at(label: Label, opening: float) -> Label:
+    return msgspec.structs.replace(label, open=round(opening, 3), close=round(opening * CLOSES_AT, 3))
+
+
+def _counted(label: Label, scores: NDArray[np.float64], events: NDArray[np.float32], step_s: float) -> Matched:
+    """The label's events in scenes (B, T), found, missed and false."""
+    return sum((match(list(spans(label, scene, step_s)), list(_runs(there == 1.0, step_s)))
+                for scene, there in zip(scores, events, strict=True)), Matched())
 
 
 def spans(label: Label, scores: NDArray[np.float64], step_s: float) -> Iterator[Span]:

@@ -75,6 +75,7 @@ class Plan:
     fusion_batches: int = 50  # per epoch
     scenes: int = 600  # composed sound tracks to learn from
     checked_scenes: int = 200  # and to calibrate on
+    false_per_hour: float | None = field(default=None, repr=False)  # wanted of each label's threshold
     # Somebody else's encoders in place of the trunk and of the acoustic encoder, which is then not trained.
     visual: Path | None = field(default=None, repr=False)
     acoustic: Path | None = field(default=None, repr=False)
@@ -173,7 +174,8 @@ class _Run:
         logits = score_scenes(head, scenes, WINDOW_STEPS)
         calibration = calibrate(logits, scenes.events)
         scores = torch.sigmoid(logits * calibration.scale + calibration.bias).double().numpy()
-        return calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9)
+        return calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9,
+                                       false_per_hour=plan.false_per_hour)
 
     def _acoustic(self, name: str, clips: Sequence[Features]) -> Listener:
         if self._listener:
@@ -274,6 +276,8 @@ def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Sour
         "data": {group: licences.of(group) for group in sorted({group for group, _ in parts})},
         "clips": {part: len(found) for part, found in clips.items()},
         "seed": plan.seed,
+        "thresholds": "most found, a false event costing three" if plan.false_per_hour is None
+                      else f"at most {plan.false_per_hour:g} false events of a label an hour of composed scenes",
         "epochs": {"acoustic": plan.acoustic_epochs, "fusion": plan.fusion_epochs},
         "weights": licences.TRUNK if not {"visual", "acoustic"} <= brought.keys() else "none but those brought",
         **({"brought": brought} if brought else {}),

@@ -46,3 +46,16 @@ def test_the_threshold_lies_between_what_is_and_what_is_not() -> None:
     label = thresholds([LABEL], scores, events, 0.5)[0]
     assert 0.5 < label.open <= 0.8
     assert label.close < label.open
+
+
+def test_a_rate_of_false_events_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """400 scenes of 6 s: 20 of them look like it up to 0.5, 4 up to 0.7, and one up to 0.99."""
+    scores, events = np.full((400, 12, 1), 0.1), np.zeros((400, 12, 1), np.float32)
+    for peak, scenes in ((0.5, 20), (0.7, 4), (0.99, 1)):
+        scores[:scenes, 2:7] = peak
+    hours = 400 * 6 / 3600
+    for rate, low, high in ((21 / hours, 0.3, 0.3), (5 / hours, 0.5, 0.6), (1 / hours, 0.7, 0.8)):
+        assert low <= thresholds([LABEL], scores, events, 0.5, false_per_hour=rate)[0].open <= high
+    assert not caplog.records
+    assert thresholds([LABEL], scores, events, 0.5, false_per_hour=0.1)[0].open >= 0.9
+    assert "siren: more than 0.1 false events an hour" in caplog.text
