@@ -8,6 +8,7 @@ from operators.errors import SettingsError
 from pipeline.training.dataset import read_labels, read_media
 from pipeline.training.example import write_example
 from pipeline.training.split import split
+from tests.end_to_end.lookout import run
 
 
 def test_the_example_is_data_that_training_takes(tmp_path: Path) -> None:
@@ -33,3 +34,11 @@ def test_the_same_example_every_time(tmp_path: Path) -> None:
     one, other = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
                   for name in ("one", "other"))
     assert one == other
+
+
+def test_the_command_writes_it_and_says_what_it_needs_otherwise(tmp_path: Path) -> None:
+    assert run("train", "--init", tmp_path / "clips").returncode == 0
+    assert (tmp_path / "clips" / "labels.csv").exists()
+    refused = run("train", "--data", tmp_path / "clips")
+    assert refused.returncode == 2
+    assert refused.stderr == "lookout: train needs --data and --out, or --init\n"
