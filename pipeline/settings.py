@@ -31,6 +31,7 @@ from operators.errors import SettingsError
 from operators.fuse.fuser import FuseSettings
 from operators.notify.rules import RuleSettings
 from operators.notify.webhook import WebhookSettings
+from pipeline.topics.kafka_settings import KafkaSettings
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -66,6 +67,7 @@ class LookoutSettings(Settings, frozen=True, kw_only=True):
     rules: Annotated[tuple[RuleSettings, ...], Meta(description="which events become alerts; none: all alertable")] = ()
     webhooks: Annotated[tuple[WebhookSettings, ...], Meta(description="who is told")] = ()
     log: LogSettings = LogSettings()
+    kafka: Annotated[KafkaSettings | None, Meta(description="the cluster that `lookout run` works on")] = None
     metrics: MetricsSettings = MetricsSettings()
 
 
@@ -81,18 +83,22 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> LookoutSett
         message = f"config {path}: {' '.join(str(error).split())}"
         raise SettingsError(message) from error
     try:
-        return msgspec.convert({} if tree is None else _filled_in(tree, "$", environment), LookoutSettings)
+        return msgspec.convert({} if tree is None else filled_in(tree, "$", environment), LookoutSettings)
     except (msgspec.ValidationError, SettingsError) as error:
         message = f"config {path}: {error}"
         raise SettingsError(message) from error
 
 
-def _filled_in(value: Any, where: str, environment: Mapping[str, str]) -> Any:
-    """`value` with every `${NAME}` replaced."""
+def filled_in(value: Any, where: str, environment: Mapping[str, str]) -> Any:
+    """`value` with every `${NAME}` replaced; `where` it stands is for messages.
+
+    Raises:
+        SettingsError: a variable is not set.
+    """
     if isinstance(value, dict):
-        return {key: _filled_in(item, f"{where}.{key}", environment) for key, item in value.items()}
+        return {key: filled_in(item, f"{where}.{key}", environment) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled_in(item, f"{where}[{i}]", environment) for i, item in enumerate(value)]
+        return [filled_in(item, f"{where}[{i}]", environment) for i, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 

@@ -2,7 +2,8 @@
 
     capture ──► [segments] ──► perceive ──► [embeddings] ──► fuse ──► [events] ──► notify ──► [alerts] ──► deliver
 
-Every stage that reads also has a topic `dead.<stage>` for the records that it could not take.
+Every stage that reads also has a topic `dead.<stage>` for the records that it could not take. On a cluster,
+where cameras come and go while capture runs, the topic `cameras` says which there are.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from pipeline.settings import LogSettings, LookoutSettings
 from pipeline.topics.base import TopicSettings
 
 CAPTURE = "capture"
-SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "segments", "embeddings", "events", "alerts"
+CAMERAS, SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "cameras", "segments", "embeddings", "events", "alerts"
+
+JSON_COMPRESSION = "zstd"  # media and vectors are as small as they get
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,10 @@ def topics(settings: LogSettings) -> tuple[TopicSettings, ...]:
     """Every topic of the log."""
     kept_s, partitions = settings.events_retention_s, settings.partitions
     return (
+        TopicSettings(CAMERAS, partitions, kept_s, compacted=True),
         TopicSettings(SEGMENTS, partitions, settings.segments_retention_s, settings.segments_retention_bytes),
         TopicSettings(EMBEDDINGS, partitions, settings.segments_retention_s),
-        TopicSettings(EVENTS, partitions, kept_s),
-        TopicSettings(ALERTS, partitions, kept_s),
+        TopicSettings(EVENTS, partitions, kept_s, compression=JSON_COMPRESSION),
+        TopicSettings(ALERTS, partitions, kept_s, compression=JSON_COMPRESSION),
         *(TopicSettings(dead_letter_topic(stage.lane.stage), partitions, kept_s) for stage in STAGES),
     )

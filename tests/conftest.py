@@ -1,13 +1,15 @@
-"""Fixtures that several rooms use: small media files and a real RTSP server."""
+"""Fixtures that several rooms use: small media files, a real RTSP server and a real Kafka broker."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.kafka.broker import VARIABLE, Broker, missing
 from tests.media import make_video
 from tests.rtsp import RtspServer
 
@@ -38,3 +40,23 @@ def rtsp_server(tmp_path: Path) -> Iterator[RtspServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The tests' own broker, one for the whole session: leave it running and use names nobody else does."""
+    if reason := missing():
+        pytest.skip(reason)
+    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> str:
+    """HOST:PORT of a Kafka broker: the one that the environment names, or the tests' own."""
+    if address := os.environ.get(VARIABLE):
+        return address
+    broker: Broker = request.getfixturevalue("kafka_broker")
+    return broker.address

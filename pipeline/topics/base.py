@@ -36,6 +36,8 @@ class TopicSettings:
     retention_s: float = 24 * 3600.0
     retention_bytes: int = 4 * 2**30  # over all partitions
     max_record_bytes: int = 64 * 2**20
+    compression: str = ""  # how Kafka keeps it, such as "zstd"; empty: as it comes, for media
+    compacted: bool = False  # Kafka keeps the newest record of every key instead of the newest of all
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pipeline.topics.embedded_database import Database
 from pipeline.topics.embedded_group import Claim, Group
 from pipeline.topics.embedded_presence import is_present
 from pipeline.topics.embedded_schema import offset_of, record_id
+from pipeline.topics.fair_shares import fair_shares
 
 _BEATS = 4  # signs of life within one session timeout
 
@@ -156,23 +157,3 @@ def to_message(topic: str, partition: int, row: Row) -> Message:
     except msgspec.DecodeError:
         headers = {}  # the disk has changed them: let the reader refuse this one record and go on
     return Message(topic, partition, offset_of(record), key, value, headers, timestamp_ns)
-
-
-def fair_shares(waiting: Mapping[int, int], places: int, turn: int) -> dict[int, int]:
-    """How many of the `waiting` records of each partition get one of the `places`.
-
-    The partitions' shares are as equal as can be and no place stays empty while a record waits; where
-    there are fewer places than partitions, `turn` says who is first.
-    """
-    order = sorted(waiting)
-    first = turn % max(1, len(order))
-    shares = dict.fromkeys(order[first:] + order[:first], 0)
-    hungry = list(shares)
-    while hungry and places > 0:
-        even = max(1, places // len(hungry))
-        for partition in hungry[:places]:
-            given = min(even, waiting[partition] - shares[partition])
-            shares[partition] += given
-            places -= given
-        hungry = [partition for partition in hungry if shares[partition] < waiting[partition]]
-    return {partition: share for partition, share in shares.items() if share}

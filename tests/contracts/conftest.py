@@ -52,8 +52,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def address(kind: str, tmp_path: Path) -> str:
-    return LOGS[kind].fresh(tmp_path / "log")
+def address(kind: str, request: pytest.FixtureRequest) -> str:
+    return LOGS[kind].fresh(request)
 
 
 @pytest.fixture

@@ -6,9 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from pipeline.topics.base import Consumer, Log, Message, partition_of
 from pipeline.topics.embedded_log import EmbeddedLog
+from pipeline.topics.kafka_log import KafkaLog
+from pipeline.topics.kafka_settings import KafkaSettings
+
+if TYPE_CHECKING:  # the other processes do without pytest
+    from pytest import FixtureRequest
 
 PATIENCE_S = 30.0  # for what may take a log a while, such as sharing out partitions
 
@@ -17,14 +24,24 @@ PATIENCE_S = 30.0  # for what may take a log a while, such as sharing out partit
 class LogUnderTest:
     """One kind of log: how a test gets an empty one, and how any process opens it."""
 
-    fresh: Callable[[Path], str]  # an address nobody has used, given a folder nobody has used
+    fresh: Callable[[FixtureRequest], str]  # an address nobody has used
     open: Callable[[str, float], Log]  # address, session timeout in seconds
     session_timeout_s: float = 2.0  # the shortest that is safe to test with
 
 
+def open_kafka(address: str, session_timeout_s: float) -> Log:
+    server, prefix = address.split("/")
+    return KafkaLog(KafkaSettings(servers=(server,), prefix=prefix, session_timeout_s=session_timeout_s,
+                                  batch_timeout_s=session_timeout_s, transaction_timeout_s=2 * session_timeout_s))
+
+
 LOGS = {
-    "embedded": LogUnderTest(fresh=str, open=lambda address, timeout_s: EmbeddedLog(
-        Path(address), session_timeout_s=timeout_s)),
+    "embedded": LogUnderTest(
+        fresh=lambda request: str(request.getfixturevalue("tmp_path") / "log"),
+        open=lambda address, timeout_s: EmbeddedLog(Path(address), session_timeout_s=timeout_s)),
+    "kafka": LogUnderTest(
+        fresh=lambda request: f"{request.getfixturevalue('kafka')}/test-{uuid4().hex}.",
+        open=open_kafka, session_timeout_s=4.0),
 }
 
 

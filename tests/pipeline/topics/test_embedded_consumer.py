@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from operators.errors import LogError
 from pipeline.topics import embedded_database
-from pipeline.topics.embedded_consumer import fair_shares
 from pipeline.topics.embedded_log import EmbeddedLog
+from pipeline.topics.fair_shares import fair_shares
 from tests.pipeline.topics.embedded import OTHER_KEY, TOPIC, Child, append
 
 LONG_S = 40.0  # how long a poll takes that is not woken

@@ -1,0 +1,160 @@
+"""One name to write under: a transactional producer, whose commits never keep their caller waiting for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+from operators.errors import Fenced, LogError, LogUnavailable
+from pipeline.topics.kafka_client import client_options, connected
+from pipeline.topics.kafka_errors import is_writer_gone, translating
+from pipeline.topics.kafka_reader import MAX_RECORD_BYTES
+from pipeline.topics.kafka_settings import KafkaSettings
+
+BATCH_BYTES = 8 * 1024  # smaller than the smallest `max.message.bytes`, which bounds a batch as it does a record
+
+_RETRY_MS = 5  # also how long a transaction waits where the last one's marks are still being written
+_CLOSE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record to be written; without a value it deletes what the key had."""
+
+    topic: str
+    partition: int
+    key: str
+    value: bytes | None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Offsets to be committed for a member of a group."""
+
+    membership: ConsumerGroupMetadata
+    offsets: Mapping[TopicPartition, int]
+
+
+class KafkaWriter:
+    """Holds a name; used by one thread. A commit that outlives its caller's patience ends in the background."""
+
+    def __init__(self, settings: KafkaSettings, name: str) -> None:
+        """Take the name: whoever held it before is fenced.
+
+        Raises:
+            LogUnavailable: the cluster does not answer.
+        """
+        self._settings, self._name = settings, name
+        self._what = f"Kafka at {', '.join(settings.servers)}: writer {name}"
+        self._fenced: Fenced | None = None
+        self._running: Future[None] | None = None
+        self._producer: KafkaProducer | None = None
+        self._open()
+
+    def check(self) -> None:
+        """Wait for a commit that is still under way, and see that the name is still ours.
+
+        Raises:
+            LogUnavailable: it still is, or the cluster does not answer.
+        """
+        if self._running:
+            if not wait([self._running], self._settings.request_timeout_s).done:
+                message = f"{self._what}: the last commit is still under way"
+                raise LogUnavailable(message)
+            self._running = None
+        if self._producer is None and self._fenced is None:
+            self._open()
+
+    def commit(self, entries: Sequence[Entry], commits: Sequence[Commit]) -> None:
+        """Write everything in one transaction.
+
+        Raises:
+            Fenced: the name or a group has moved on; nothing was kept.
+            LogUnavailable: it is not known yet whether it was kept.
+            LogError: the cluster refuses; nothing was kept.
+        """
+        self._running = result = Future[None]()
+
+        def body() -> None:
+            try:
+                self._commit(entries, commits)
+            except BaseException as error:  # handed to the thread that waits for this one
+                result.set_exception(error)
+            else:
+                result.set_result(None)
+
+        threading.Thread(target=body, name=f"commit {self._name}", daemon=True).start()
+        if not wait([result], self._settings.request_timeout_s).done:
+            message = f"{self._what}: the cluster does not answer"
+            raise LogUnavailable(message)
+        self._running = None
+        result.result()
+
+    def close(self) -> None:
+        """Close the connection; a commit under way is left to itself."""
+        if self._producer:
+            with suppress(KafkaError):  # what is not acknowledged by now is not committed either
+                self._producer.close(timeout=_CLOSE_S)
+            self._producer = None
+
+    def _open(self) -> None:
+        timeout_ms = round(self._settings.request_timeout_s * 1000)
+        with translating(self._what):
+            producer = connected(KafkaProducer, {
+                **client_options(self._settings), "transactional_id": self._settings.prefix + self._name,
+                "transaction_timeout_ms": round(self._settings.transaction_timeout_s * 1000),
+                "delivery_timeout_ms": 2 * timeout_ms, "max_block_ms": timeout_ms, "retry_backoff_ms": _RETRY_MS,
+                "batch_size": BATCH_BYTES, "max_request_size": MAX_RECORD_BYTES, "allow_auto_create_topics": False,
+                "metrics_enabled": False})
+            try:
+                producer.init_transactions()
+            except BaseException:
+                producer.close(timeout=0)
+                raise
+            self._producer = producer
+
+    def _commit(self, entries: Sequence[Entry], commits: Sequence[Commit]) -> None:
+        if self._fenced:
+            raise Fenced(*self._fenced.args)
+        producer = self._producer
+        if producer is None:
+            raise LogUnavailable(self._what)
+        try:
+            with translating(self._what):
+                producer.begin_transaction()
+                self._fill(producer, entries, commits)
+                producer.commit_transaction()
+        except LogError as error:
+            self._recover(producer, error)
+            raise
+
+    def _fill(self, producer: KafkaProducer, entries: Sequence[Entry], commits: Sequence[Commit]) -> None:
+        sent = [producer.send(entry.topic, entry.value, entry.key.encode(), list(entry.headers.items()),
+                              entry.partition) for entry in entries]
+        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
+        for future in sent:  # kafka-python may commit without a record that failed
+            future.get(max(0.0, deadline_s - time.monotonic()))
+        for commit in commits:
+            producer.send_offsets_to_transaction(
+                {at: OffsetAndMetadata(offset, "", -1) for at, offset in commit.offsets.items()}, commit.membership)
+
+    def _recover(self, producer: KafkaProducer, error: LogError) -> None:
+        """Make ready for the next transaction, with another producer where this one has come to an end."""
+        gone = is_writer_gone(error.__cause__)
+        try:
+            producer.abort_transaction()
+        except KafkaError as fatal:
+            gone = gone or is_writer_gone(fatal)
+            producer.close(timeout=0)
+            self._producer = None
+        if gone and isinstance(error, Fenced):
+            self._fenced = error
