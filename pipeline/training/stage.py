@@ -16,7 +16,7 @@ from pipeline.training.compose import PictureTrack, Shape, SoundComposer, SoundT
 from pipeline.training.dataset import SAMPLING
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
-from pipeline.training.recipe import Fault, Played, Script, Shot
+from pipeline.training.scene_recipe import Fault, Played, Script, Shot
 from pipeline.training.scenes import Heard, Scenes, encode, stacked
 from pipeline.training.spoilt import LOW_RATE, Views
 from pipeline.training.visual_faults import FROZEN

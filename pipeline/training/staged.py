@@ -12,7 +12,7 @@ from pipeline.training.acoustic_faults import ACOUSTIC_FAULTS
 from pipeline.training.compose import PictureTrack, Shape
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
-from pipeline.training.recipe import Outline, Recipe
+from pipeline.training.scene_recipe import Outline, Recipe
 from pipeline.training.scenes import Heard, Scenes, SceneSource, stacked
 from pipeline.training.stage import CONDITIONS, RATE_HZ, Stage
 from pipeline.training.visual_faults import FROZEN, VISUAL_FAULTS

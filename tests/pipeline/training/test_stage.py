@@ -15,7 +15,7 @@ from pipeline.training.dataset import Row
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.network import VISUAL_FEATURES
-from pipeline.training.recipe import Fault, Outline, Played, Script, Shot
+from pipeline.training.scene_recipe import Fault, Outline, Played, Script, Shot
 from pipeline.training.scenes import Scenes
 from pipeline.training.stage import CONDITIONS, Stage
 from pipeline.training.visual_faults import FROZEN

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 from pipeline.training.dataset import Row
 from pipeline.training.features import Features
 from pipeline.training.network import VISUAL_FEATURES
-from pipeline.training.recipe import LEVELS_DBFS, Recipe, Script
+from pipeline.training.scene_recipe import LEVELS_DBFS, Recipe, Script
 
 HOP, STEPS, RATE_HZ, SCENES = 8_000, 16, 16_000, 300
 
