@@ -22,6 +22,8 @@ from pipeline.training import commands as bundles
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich")
+app.command(epilog="Examples:\n\n  lookout export my-bundle --out checked\n\n"
+                   "  lookout export my-bundle --int8 clips --out my-int8-bundle")(bundles.export)
 app.add_typer(bundles.engines_app, name="engines")
 app.add_typer(bundles.model_app, name="model")
 

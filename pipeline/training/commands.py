@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from operators.errors import SettingsError
 from pipeline.training.engines import Precision
+from pipeline.training.target import Target
 
 engines_app = typer.Typer(no_args_is_help=True, help="TensorRT engines, made ahead.")
 model_app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 
 BundleArgument = Annotated[str, typer.Argument(metavar="BUNDLE", help="model bundle: a folder, or `starter`")]
+
+
+def export(
+    model: BundleArgument,
+    out: Annotated[Path, typer.Option(help="folder of the bundle to write")],
+    int8: Annotated[Path | None, typer.Option(metavar="DIR", help=(
+        "folder with labels.csv: 8 bits for the visual graph, calibrated and measured on these clips"))] = None,
+    target: Annotated[Target, typer.Option(help="what int8 is for: gpu is TensorRT, which wants it signed")] =
+        Target.CPU,
+) -> None:
+    """Write a bundle again if every engine here computes the same with it, and with int8 if it is no worse."""
+    from operators.models.bundle import load  # noqa: PLC0415
+
+    with _training_extra():
+        from pipeline.training.int8 import export_int8  # noqa: PLC0415
+        from pipeline.training.pack import pack  # noqa: PLC0415
+        if int8 is None:
+            _, agreed = pack(load(model), out)
+            for file, engines in agreed.items():
+                for engine, cosine in engines.items():
+                    typer.echo(f"{file} {engine}: cosine {cosine:.5f}")
+            return
+        _, lost = export_int8(load(model), int8, out, target)
+    for figure, value in lost.items():
+        typer.echo(f"{figure}: {-100 * value:+.2f} points")
+
+
+@contextmanager
+def _training_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"this needs {error.name}: pip install 'lookout[train]'"
+        raise SettingsError(message) from error
 
 
 @model_app.command(epilog="Example:\n\n  lookout model show starter")

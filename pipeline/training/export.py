@@ -69,8 +69,8 @@ def export(networks: Networks, facts: Facts, out: Path) -> Bundle:
             sample_rate_hz=SAMPLING.sample_rate_hz, visual=graphs["visual"], acoustic=graphs["acoustic"],
             fusion=graphs["fusion"], licence=facts.licence, training=dict(facts.training), quality={})
         write_manifest(manifest, partial)
-        bundle = load(partial)
-        parity = {graph.file: check_parity(bundle, graph, module) for module, graph in (
+        load(partial)
+        parity = {graph.file: check_parity(partial / graph.file, graph, module) for module, graph in (
             (networks.visual, manifest.visual), (networks.acoustic, manifest.acoustic),
             (networks.fusion, manifest.fusion))}
         write_manifest(msgspec.structs.replace(manifest, training={**manifest.training, "parity": parity}), partial)
@@ -87,7 +87,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     (folder / "manifest.json").write_bytes(text + b"\n")
 
 
-def check_parity(bundle: Bundle, graph: Graph, module: nn.Module) -> dict[str, float]:
+def check_parity(path: Path, graph: Graph, module: nn.Module) -> dict[str, float]:
     """Compare every engine here with torch on the same random input; the least cosine per engine and precision.
 
     Raises:
@@ -98,7 +98,7 @@ def check_parity(bundle: Bundle, graph: Graph, module: nn.Module) -> dict[str, f
         result = module(*(torch.from_numpy(inputs[port.name]) for port in graph.inputs))
     values = [value.numpy() for value in (result if isinstance(result, tuple) else (result,))]
     expected = dict(zip([port.name for port in graph.outputs], values, strict=True))
-    return agree("torch", expected, engines(bundle, graph, CHECKED_ROWS), inputs)
+    return agree("torch", expected, engines(path, graph, CHECKED_ROWS), inputs)
 
 
 def _graphs(networks: Networks, facts: Facts, folder: Path) -> dict[str, Graph]:
@@ -130,8 +130,8 @@ def port(name: str, dtype: str, *shape: int) -> Port:
     return msgspec.convert({"name": name, "dtype": dtype, "shape": ("B", *shape)}, Port)
 
 
-def to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
-    """Write one module as an ONNX file with the ports of `graph`, its batch left open."""
+def to_onnx(module: nn.Module, graph: Graph, file: Path, *, halve: bool = True) -> None:
+    """Write one module as an ONNX file with the ports of `graph`, its batch left open; large weights as float16."""
     trunk = getattr(module, "trunk", None)
     if isinstance(module, Foreign):
         onnx.save(module.model(), file)
@@ -152,7 +152,9 @@ def to_onnx(module: nn.Module, graph: Graph, file: Path) -> None:
         message = f"{graph.file}: torch exported nothing"
         raise BundleError(message)
     model = program.model_proto
-    _halve(model)
+    if halve:
+        _halve(model)
+    _forget_origins(model)
     onnx.save(model, file)
 
 
@@ -169,6 +171,9 @@ def _halve(model: onnx.ModelProto) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
     del model.graph.value_info[:]  # shapes are inferred again by whoever loads it
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's notes on where a node comes from hold paths

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.backends.base import Arrays, Backend
-from operators.backends.load import BackendName
-from operators.backends.load import load as load_backend
+from operators.backends.load import ENGINES, BackendName
 from operators.backends.threads import cpu_quota
-from operators.errors import BackendError, BundleError
-from operators.models.bundle import Bundle, Graph
+from operators.errors import BundleError
+from operators.models.bundle import Graph
 
 AGREEMENT: Mapping[str, float] = {"fp32": 0.999, "bf16": 0.99, "fp16": 0.99, "int8": 0.99}  # least cosine
 SERVING: tuple[BackendName, ...] = ("onnxruntime", "openvino")
 
 
-def engines(bundle: Bundle, graph: Graph, rows: int) -> Iterator[Backend]:
-    """Every CPU engine here as it serves the graph; where one rounds float32, also one that does not."""
-    for name in SERVING:
+def engines(path: Path, graph: Graph, rows: int) -> Iterator[Backend]:
+    """Every CPU engine here as it serves the graph; where OpenVINO rounds float32, also OpenVINO that does not."""
+    for name, module, attribute in ENGINES:
+        if name not in SERVING:
+            continue
         try:
-            backend = load_backend(bundle, graph, batch=rows, backend=name)
-        except BackendError as error:
-            if "not installed" in str(error):
-                continue
-            raise
-        yield backend
+            engine: type[Backend] = getattr(importlib.import_module(module), attribute)
+        except ImportError:
+            continue
+        yield (backend := engine(path, graph, batch=rows, threads=cpu_quota()))
         if backend.precision != "fp32":
-            exact: type[Backend] = importlib.import_module("operators.backends.openvino_backend").ExactOpenVinoBackend
-            yield exact(bundle.file(graph), graph, batch=rows, threads=cpu_quota())
+            exact: type[Backend] = importlib.import_module(module).ExactOpenVinoBackend
+            yield exact(path, graph, batch=rows, threads=cpu_quota())
 
 
 def agree(reference: str, expected: Mapping[str, NDArray[Any]], backends: Iterable[Backend], inputs: Arrays,
