@@ -29,12 +29,18 @@ class CaptureWorker:
 
     def __init__(self, settings: CameraSettings, limits: LogSettings, log_: Log, clock: Clock, watcher: Watcher,
                  stop: threading.Event) -> None:
-        """Go on where the log says that this camera's file was left."""
+        """Take over the camera, and go on where the log says that its file was left.
+
+        Whoever else captures it gets Fenced from now on.
+        """
         self._log, self._watcher, self._stop = log_, watcher, stop
         self._max_ahead = limits.max_segments_ahead
         self._consumer_group = next(stage.lane.stage for stage in STAGES if stage.lane.consumes == SEGMENTS)
         name = parse(settings.source).name
         self._partition = partition_of(name, log_.partitions(SEGMENTS))
+        self._writer = f"{CAPTURE}/{name}"
+        self._unsure = False
+        log_.transaction(self._writer)  # takes the name, so that nobody moves the position any more
         kept = log_.state(CAPTURE, self._partition).get(name)
         self.camera = Camera(settings, clock=clock, stop=stop,
                              resume=msgspec.msgpack.decode(kept, type=Position) if kept else None)
@@ -44,6 +50,7 @@ class CaptureWorker:
 
         Raises:
             SourceError: a file cannot be opened.
+            Fenced: another process captures the camera, or the log was out of reach for too long.
         """
         for segment in self.camera.segments():
             if not segment.live and not self._may_go_on():
@@ -57,17 +64,26 @@ class CaptureWorker:
         value, headers = codec.encode(segment)
         position = msgspec.msgpack.encode(Position(segment.session, segment.sequence + 1))
         try:
-            with self._log.transaction(f"{CAPTURE}/{segment.camera}") as transaction:
+            with self._log.transaction(self._writer) as transaction:
+                if self._unsure and self._log.state(CAPTURE, self._partition).get(segment.camera) == position:
+                    self._unsure = False
+                    return True
                 transaction.append(SEGMENTS, segment.camera, value, headers)
                 transaction.put_state(CAPTURE, self._partition, segment.camera, position)
         except LogUnavailable as error:
             log.warning("camera %s: segment %d waits: %s", segment.camera, segment.sequence, error)
+            self._unsure = True  # it may have been kept
             return False
+        self._unsure = False
         return True
 
     def _may_go_on(self) -> bool:
         """Wait until the next stage has caught up; False when stopped."""
-        while self._log.lag(self._consumer_group, SEGMENTS).get(self._partition, 0) >= self._max_ahead:
-            if self._stop.wait(WAIT_S):
-                return False
-        return not self._stop.is_set()
+        while not self._stop.is_set():
+            try:
+                if self._log.lag(self._consumer_group, SEGMENTS).get(self._partition, 0) < self._max_ahead:
+                    return True
+            except LogUnavailable as error:
+                log.warning("camera %s: waits: %s", self.camera.name, error)
+            self._stop.wait(WAIT_S)
+        return False

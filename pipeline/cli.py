@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from operators.capture.camera import CameraSettings
 from operators.errors import BundleError, LookoutError, SettingsError
 from operators.notify.webhook import WebhookSettings
+from pipeline.cluster import commands
 from pipeline.settings import LookoutSettings, MetricsSettings, load
 from pipeline.training import commands as bundles
 
@@ -26,6 +27,11 @@ app.command(epilog="Examples:\n\n  lookout export my-bundle --out checked\n\n"
                    "  lookout export my-bundle --int8 clips --out my-int8-bundle")(bundles.export)
 app.add_typer(bundles.engines_app, name="engines")
 app.add_typer(bundles.model_app, name="model")
+
+app.command(epilog="Example:\n\n  lookout run perceive fuse --config cluster.yaml")(commands.run)
+app.add_typer(commands.topics_app, name="topics")
+app.add_typer(commands.cameras_app, name="cameras")
+app.add_typer(commands.dead_letters_app, name="deadletters")
 
 BAD_INPUT, FAILED = 2, 1  # exit codes
 

@@ -13,6 +13,7 @@ from typing import Self, TextIO
 
 from operators.clock import NS_PER_S
 from operators.errors import LookoutError, SettingsError
+from pipeline.background import Running, in_background
 from pipeline.capture_worker import CaptureWorker
 from pipeline.event_lines import EventLines
 from pipeline.topics.base import Log
@@ -67,9 +68,9 @@ class Local:
 
     def run(self, on_tick: Callable[[], None]) -> Outcome:
         """Work; `on_tick` is called a few times a second from this thread."""
-        cameras = [_thread(f"camera {item.camera.name}", item.run) for item in self.captures]
-        stages = [_thread(name, worker.run, self._stop_stages) for name, worker in self._workers.items()]
-        stages += [_thread("lines", lines.run, self._stop_stages) for lines in self._lines]
+        cameras = [in_background(f"camera {item.camera.name}", item.run) for item in self.captures]
+        stages = [in_background(name, worker.run, self._stop_stages) for name, worker in self._workers.items()]
+        stages += [in_background("lines", lines.run, self._stop_stages) for lines in self._lines]
         pause = threading.Event()
         try:
             while not self._over(cameras, stages):
@@ -85,7 +86,7 @@ class Local:
             on_tick()
         return Outcome(tuple(self._failed), self._parts.outbox.pending)
 
-    def _over(self, cameras: Sequence[_Running], stages: Sequence[_Running]) -> bool:
+    def _over(self, cameras: Sequence[Running], stages: Sequence[Running]) -> bool:
         """Stopped, a stage broken, or every file read and every record worked through."""
         if any(result.done() for _, result in stages):
             return True
@@ -112,26 +113,6 @@ class Local:
         if error := result.exception():
             log.error("%s ended: %s", name, error, exc_info=None if isinstance(error, LookoutError) else error)
             self._failed.append(f"{name}: {error}")
-
-
-_Running = tuple[threading.Thread, "Future[None]"]
-
-
-def _thread(name: str, target: Callable[..., None], *arguments: object) -> _Running:
-    """Start `target` in a thread of its own; how it ended stands in the future."""
-    result: Future[None] = Future()
-
-    def body() -> None:
-        try:
-            target(*arguments)
-        except BaseException as error:  # handed to the thread that waits for this one
-            result.set_exception(error)
-        else:
-            result.set_result(None)
-
-    thread = threading.Thread(target=body, name=name, daemon=True)
-    thread.start()
-    return thread, result
 
 
 class OneAtATime:

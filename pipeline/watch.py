@@ -127,7 +127,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
                 health.must_live(name, beating(beat, clock))
         if live:
             stack.enter_context(TerminalView(board, console))
-        with _stopped_by_signals(stop):
+        with stopped_by_signals(stop):
             outcome = local.run(lambda: _tick(local, board, metrics, outbox))
     return Report(outcome, board, deliveries, (clock.monotonic_ns() - started_ns) / NS_PER_S)
 
@@ -166,7 +166,7 @@ def _tick(local: Local, board: Board, metrics: Metrics, outbox: Outbox) -> None:
 
 
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM end gracefully; a second one ends at once, as if killed, and loses nothing either."""
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():

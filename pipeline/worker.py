@@ -11,7 +11,7 @@ import secrets
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # how long an idle worker waits for records before it looks at the time
 RETRY_S = 0.5  # how long a worker waits before it tries a log that did not answer again
+LAG_EVERY_NS = NS_PER_S  # between two looks at what waits for the stage
 RECALLED = 64  # offsets remembered per camera; operators recall no more records than that
 
 
@@ -80,10 +81,12 @@ class Worker:
         """Prepare to run `operator`; nothing is read before `run`."""
         self._lane, self._operator, self._log, self._clock, self._watcher = lane, operator, log_, clock, watcher
         self._partitions = log_.partitions(lane.consumes)
-        self._writer = f"{lane.stage}-{secrets.token_hex(8)}"  # of this worker alone: another must not fence it
+        self._writer = self._new_writer()
+        self._fenced = False
         self._offsets: dict[str, deque[int]] = {}
         self._rebuild_needed = True
         self._beat_ns = clock.monotonic_ns()
+        self._lag_due_ns = self._beat_ns
 
     def beat_ns(self) -> int:
         """Monotonic time of the loop's last turn: a stage that hangs stops beating."""
@@ -94,7 +97,7 @@ class Worker:
         def moved(partitions: frozenset[int]) -> None:
             self._rebuild_needed = True
 
-        consumer = self._log.consumer(self._lane.stage, self._lane.consumes, on_assigned=moved, on_revoked=moved)
+        consumer = self._join(stop, moved)
         try:
             last = False
             while not last:
@@ -106,6 +109,9 @@ class Worker:
                     log.info("%s: %s; going on with what is still ours", self._lane.stage, error)
                     consumer.seek_to_committed()
                     self._rebuild_needed = True
+                    if self._fenced:  # not once and by the group: a log that was long out of reach gave the name up
+                        self._writer = self._new_writer()
+                    self._fenced = True
                 except LogUnavailable as error:
                     log.warning("%s: %s; trying again", self._lane.stage, error)
                     consumer.seek_to_committed()
@@ -115,8 +121,24 @@ class Worker:
             self._operator.close()
             consumer.close()
 
+    def _join(self, stop: threading.Event, moved: Callable[[frozenset[int]], None]) -> Consumer:
+        """Join the group as soon as the log answers."""
+        while True:
+            try:
+                return self._log.consumer(self._lane.stage, self._lane.consumes, on_assigned=moved, on_revoked=moved)
+            except LogUnavailable as error:
+                log.warning("%s: %s; trying again", self._lane.stage, error)
+                self._beat_ns = self._clock.monotonic_ns()
+                if stop.wait(RETRY_S):
+                    raise
+
+    def _new_writer(self) -> str:
+        """A name of this worker alone: another must not fence it."""
+        return f"{self._lane.stage}-{secrets.token_hex(8)}"
+
     def _turn(self, consumer: Consumer, max_records: int) -> None:
         """One poll and, if there is anything to do, one transaction."""
+        self._tell_lag()
         messages = consumer.poll(max_records, POLL_S) if max_records else ()
         if self._rebuild_needed:
             self._rebuild(consumer)
@@ -134,6 +156,7 @@ class Worker:
         with self._log.transaction(self._writer) as transaction:
             self._write(transaction, outputs, dead, state)
             transaction.commit(consumer, offsets)  # refuses a worker that lost its place, also if nothing was read
+        self._fenced = False
         self._tell(messages, outputs, dead, started_ns)
 
     def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[_Dead]]:
@@ -247,7 +270,11 @@ class Worker:
         for item in dead:
             log.warning("%s: dead letter: %s", stage, item)
             self._watcher.on_dead(stage, type(item.error).__name__)
-        self._watcher.on_lag(stage, sum(self._log.lag(stage, self._lane.consumes).values()))
+
+    def _tell_lag(self) -> None:
+        if self._clock.monotonic_ns() >= self._lag_due_ns:
+            self._lag_due_ns = self._clock.monotonic_ns() + LAG_EVERY_NS
+            self._watcher.on_lag(self._lane.stage, sum(self._log.lag(self._lane.stage, self._lane.consumes).values()))
 
 
 def _camera_of(record: TravellingRecord) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -14,6 +13,7 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from operators.errors import Fenced, LogError, LogUnavailable
+from pipeline.background import in_background
 from pipeline.topics.kafka_client import client_options, connected
 from pipeline.topics.kafka_errors import is_writer_gone, translating
 from pipeline.topics.kafka_reader import MAX_RECORD_BYTES
@@ -82,17 +82,8 @@ class KafkaWriter:
             LogUnavailable: it is not known yet whether it was kept.
             LogError: the cluster refuses; nothing was kept.
         """
-        self._running = result = Future[None]()
-
-        def body() -> None:
-            try:
-                self._commit(entries, commits)
-            except BaseException as error:  # handed to the thread that waits for this one
-                result.set_exception(error)
-            else:
-                result.set_result(None)
-
-        threading.Thread(target=body, name=f"commit {self._name}", daemon=True).start()
+        _, result = in_background(f"commit {self._name}", self._commit, entries, commits)
+        self._running = result
         if not wait([result], self._settings.request_timeout_s).done:
             message = f"{self._what}: the cluster does not answer"
             raise LogUnavailable(message)

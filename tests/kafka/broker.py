@@ -160,13 +160,14 @@ class Broker:
 
 def missing() -> str:
     """What the tests' own broker wants and is not there; empty: nothing."""
-    programs = [program for program in ("java", "keytool", "mvn") if not shutil.which(program)]
-    return f"{' and '.join(programs)} not found (Java 17 and Maven run the tests' Kafka)" if programs else ""
+    needed = ("java", "keytool") if _jars_folder().exists() else ("java", "keytool", "mvn")
+    programs = [program for program in needed if not shutil.which(program)]
+    return f"{' and '.join(programs)} not found: Java 17 and Maven bring the tests' Kafka" if programs else ""
 
 
 def jars() -> Path:
     """The folder with the broker's jars, fetched where it is not there yet; skips the test where it cannot be."""
-    folder = Path(platformdirs.user_cache_dir("lookout")) / f"kafka-{zlib.crc32(_POM.read_bytes()):08x}"
+    folder = _jars_folder()
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
@@ -178,6 +179,10 @@ def jars() -> Path:
             if not folder.exists():
                 Path(fresh, "jars").rename(folder)
     return folder
+
+
+def _jars_folder() -> Path:
+    return Path(platformdirs.user_cache_dir("lookout")) / f"kafka-{zlib.crc32(_POM.read_bytes()):08x}"
 
 
 def _run(*command: str | os.PathLike[str], timeout_s: float = START_S) -> None:

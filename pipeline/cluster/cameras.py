@@ -1,0 +1,79 @@
+"""Which cameras the cluster watches: a topic with the newest settings of each, which capture processes share out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from operators.capture.camera import CameraSettings
+from operators.capture.source import parse, redact
+from operators.errors import SettingsError
+from pipeline.settings import VARIABLE
+from pipeline.topics.base import Log, Message
+from pipeline.topology import CAMERAS
+
+WRITER = "cameras"
+
+
+def add(log: Log, sources: Iterable[str]) -> list[str]:
+    """Watch these from now on, in place of those with the same name; returns their names.
+
+    Raises:
+        SettingsError: not a source, or one with credentials in plain text.
+    """
+    cameras = dict(map(_checked, sources))
+    with log.transaction(WRITER) as transaction:
+        for name, camera in cameras.items():
+            transaction.append(CAMERAS, name, msgspec.json.encode(camera))
+    return list(cameras)
+
+
+def remove(log: Log, names: Iterable[str]) -> None:
+    """Watch these no more.
+
+    Raises:
+        SettingsError: there is no such camera; then none is removed.
+    """
+    names, there = list(names), known(log)
+    if missing := [name for name in names if name not in there]:
+        message = f"there is no camera {missing[0]!r}"
+        raise SettingsError(message)
+    with log.transaction(WRITER) as transaction:
+        for name in names:
+            transaction.append(CAMERAS, name, b"")
+
+
+def known(log: Log) -> Mapping[str, CameraSettings]:
+    """Every camera that is to be watched, by name."""
+    newest: dict[str, CameraSettings | None] = {}
+    for partition, (first, end) in log.ends(CAMERAS).items():
+        newest |= {message.key: settings_of(message) for message in log.read(CAMERAS, partition, first, end)}
+    return {name: camera for name, camera in sorted(newest.items()) if camera}
+
+
+def settings_of(message: Message) -> CameraSettings | None:
+    """What a record of the topic says of its camera; None: it is not to be watched.
+
+    Raises:
+        SettingsError: the record is not of ours.
+    """
+    if not message.value:
+        return None
+    try:
+        return msgspec.json.decode(message.value, type=CameraSettings)
+    except msgspec.MsgspecError as error:
+        text = f"camera {message.key}: {error}"
+        raise SettingsError(text) from error
+
+
+def _checked(text: str) -> tuple[str, CameraSettings]:
+    bare = VARIABLE.sub("", text).replace("://@", "://")
+    if redact(bare) != bare:
+        message = (f"source {redact(text)!r}: the topic would show its credentials to everybody; write ${{NAME}} "
+                   "instead, and set NAME in the environment of the capture processes")
+        raise SettingsError(message)
+    source = parse(text)
+    url = source.url if source.kind != "file" else str(Path(source.url).resolve())
+    return source.name, CameraSettings(source=f"{source.name}={url}")

@@ -1,0 +1,139 @@
+"""Capture on a cluster: every process captures the cameras that the group gives to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import msgspec
+
+from operators.capture.camera import CameraSettings
+from operators.clock import NS_PER_S, Clock
+from operators.errors import Fenced, LogUnavailable, LookoutError, SettingsError
+from pipeline.background import in_background
+from pipeline.capture_worker import CaptureWorker
+from pipeline.cluster.cameras import settings_of
+from pipeline.settings import LogSettings, filled_in
+from pipeline.topics.base import Log, Message
+from pipeline.topology import CAMERAS, CAPTURE
+from pipeline.watcher import Watcher
+from pipeline.worker import POLL_S, RETRY_S
+
+log = logging.getLogger(__name__)
+
+RESTART_NS = 5 * NS_PER_S  # between a camera's failure and the next try
+LEAVE_S = 10.0  # how long the end waits for cameras to close
+
+
+@dataclass
+class _Captured:
+    """A camera that this process captures."""
+
+    settings: CameraSettings
+    partition: int
+    stop: threading.Event
+    result: Future[None]
+    restart_ns: int | None = None  # when it is tried again, once it has failed
+
+
+class CaptureStage:
+    """Learns from the topic of cameras which there are; no offset is ever committed, so all are told at every move."""
+
+    def __init__(self, open_log: Callable[[], Log], limits: LogSettings, clock: Clock, watcher: Watcher) -> None:
+        """Nothing is read before `run`; each call of `open_log` gives a log of its own."""
+        self._open_log, self._limits, self._clock, self._watcher = open_log, limits, clock, watcher
+        self._log = open_log()
+        self._logs = [self._log]
+        self._cameras: dict[str, _Captured] = {}
+        self._beat_ns = clock.monotonic_ns()
+
+    def beat_ns(self) -> int:
+        """Monotonic time of the loop's last turn."""
+        return self._beat_ns
+
+    def run(self, stop: threading.Event) -> None:
+        """Capture until `stop` is set."""
+        consumer = None
+        try:
+            while not stop.is_set():
+                self._beat_ns = self._clock.monotonic_ns()
+                try:
+                    consumer = consumer or self._log.consumer(CAPTURE, CAMERAS, on_revoked=self._let_go)
+                    for message in consumer.poll(256, POLL_S):
+                        self._learn(message)
+                    self._restart_failed()
+                except LogUnavailable as error:
+                    log.warning("capture: %s; trying again", error)
+                    stop.wait(RETRY_S)
+        finally:
+            self._let_go(frozenset(camera.partition for camera in self._cameras.values()))
+            if consumer:
+                consumer.close()
+            for opened in self._logs:
+                opened.close()
+
+    def _learn(self, message: Message) -> None:
+        """A camera was added, changed or removed."""
+        name = message.key
+        try:
+            settings = settings_of(message)
+            if settings:
+                settings = msgspec.structs.replace(settings, source=filled_in(settings.source, "source", os.environ))
+        except SettingsError as error:
+            log.error("camera %s: %s", name, error)
+            return
+        before = self._cameras.get(name)
+        if before and before.settings == settings:
+            return
+        if before:
+            self._end([name])
+        if settings:
+            self._cameras[name] = self._start(name, settings, message.partition, self._log)
+            log.info("camera %s: captured here", name)
+
+    def _start(self, name: str, settings: CameraSettings, partition: int, log_: Log) -> _Captured:
+        stop = threading.Event()
+
+        def capture() -> None:
+            CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop).run()
+
+        return _Captured(settings, partition, stop, in_background(f"camera {name}", capture)[1])
+
+    def _restart_failed(self) -> None:
+        for name, camera in list(self._cameras.items()):
+            if not camera.result.done() or (error := camera.result.exception()) is None:
+                continue
+            now_ns = self._clock.monotonic_ns()
+            if camera.restart_ns is None:
+                log.error("camera %s: %s; trying again in %d s", name, error, RESTART_NS // NS_PER_S,
+                          exc_info=None if isinstance(error, LookoutError) else error)
+                camera.restart_ns = now_ns + RESTART_NS
+            elif now_ns >= camera.restart_ns:
+                # A log that lost the camera's name to somebody else never gets it back. If the camera is still
+                # ours by now, it was the cluster that gave the name up while it was out of reach.
+                self._cameras[name] = self._start(name, camera.settings, camera.partition,
+                                                  self._another_log() if isinstance(error, Fenced) else self._log)
+
+    def _another_log(self) -> Log:
+        self._logs.append(self._open_log())
+        return self._logs[-1]
+
+    def _let_go(self, partitions: frozenset[int]) -> None:
+        """Another process captures the cameras of these partitions from now on."""
+        self._end([name for name, camera in self._cameras.items() if camera.partition in partitions])
+
+    def _end(self, names: list[str]) -> None:
+        ending = [self._cameras.pop(name) for name in names]
+        for camera in ending:
+            camera.stop.set()
+        for name, camera in zip(names, ending, strict=True):
+            try:
+                camera.result.exception(timeout=LEAVE_S)
+            except TimeoutError:
+                log.warning("camera %s: does not stop; left to itself", name)
+            else:
+                log.info("camera %s: no longer captured here", name)

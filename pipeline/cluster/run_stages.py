@@ -1,0 +1,142 @@
+"""`lookout run`: some stages of the topology in one process on a Kafka cluster, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from operators.clock import Clock, SystemClock
+from operators.errors import LookoutError, SettingsError
+from operators.models.bundle import Bundle
+from operators.models.bundle import load as load_bundle
+from operators.notify.outbox import Outbox
+from operators.notify.rules import check_rules
+from operators.notify.webhook import Webhook, check_url
+from pipeline.background import in_background
+from pipeline.cluster.capture_stage import CaptureStage
+from pipeline.health import HealthServer, beating
+from pipeline.metrics import Metrics
+from pipeline.settings import LookoutSettings
+from pipeline.topics.kafka_log import KafkaLog
+from pipeline.topology import CAPTURE, STAGES, Parts
+from pipeline.watch import stopped_by_signals
+from pipeline.watcher import Watchers
+from pipeline.worker import Worker
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5  # how often a running process looks whether it is to stop
+STAGE_NAMES = (CAPTURE, *(stage.lane.stage for stage in STAGES))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage that is about to run."""
+
+    name: str
+    run: Callable[[threading.Event], None]
+    beat_ns: Callable[[], int]
+
+
+def kafka_log(settings: LookoutSettings) -> KafkaLog:
+    """The log on the cluster that the settings name.
+
+    Raises:
+        SettingsError: they name none.
+    """
+    if settings.kafka is None:
+        message = "which cluster? give --kafka HOST:PORT, or `kafka:` in --config"
+        raise SettingsError(message)
+    return KafkaLog(settings.kafka)
+
+
+def run_stages(names: Sequence[str], settings: LookoutSettings, data: Path,
+               stop: threading.Event | None = None) -> list[str]:
+    """Run until SIGINT, SIGTERM or `stop`, or until a stage fails; returns what failed, a line each.
+
+    Args:
+        names: of `STAGE_NAMES`.
+        settings: those of the whole topology; only what these stages want of them is used.
+        data: a folder for secrets that are made here.
+        stop: for a caller that wants to end the run itself.
+
+    Raises:
+        SettingsError, BundleError, LogError: nothing can be done as it is.
+    """
+    clock, stop, metrics = SystemClock(), stop or threading.Event(), Metrics()
+    check_names(names)
+    with ExitStack() as stack:
+        log_ = kafka_log(settings)
+        stack.callback(log_.close)
+        stages = _built(names, settings, log_, data, clock, metrics)
+        if settings.metrics.port is not None:
+            health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
+            for stage in stages:
+                health.must_live(stage.name, beating(stage.beat_ns, clock))
+            log.info("metrics on http://%s:%d/metrics", settings.metrics.host, health.port)
+        with stopped_by_signals(stop):
+            return _run(stages, stop)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse stages that there are not.
+
+    Raises:
+        SettingsError: one is unknown; names those that are known.
+    """
+    if unknown := [name for name in names if name not in STAGE_NAMES]:
+        message = f"there is no stage {unknown[0]!r}: there are {', '.join(STAGE_NAMES)}"
+        raise SettingsError(message)
+
+
+def _run(stages: Sequence[_Stage], stop: threading.Event) -> list[str]:
+    running: dict[Future[None], str] = {}
+    for stage in stages:
+        log.info("%s: at work", stage.name)
+        running[in_background(stage.name, stage.run, stop)[1]] = stage.name
+    while not stop.is_set() and not wait(running, TICK_S, FIRST_COMPLETED).done:
+        pass
+    stop.set()
+    failed = []
+    for result, name in running.items():
+        if error := result.exception():
+            log.error("%s ended: %s", name, error, exc_info=None if isinstance(error, LookoutError) else error)
+            failed.append(f"{name}: {error}")
+    return failed
+
+
+def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data: Path, clock: Clock,
+           metrics: Metrics) -> list[_Stage]:
+    watcher = Watchers([metrics])
+    built = []
+    if CAPTURE in names:
+        capture = CaptureStage(lambda: kafka_log(settings), settings.log, clock, watcher)
+        built.append(_Stage(CAPTURE, capture.run, capture.beat_ns))
+    stages = [stage for stage in STAGES if stage.lane.stage in names]
+    if stages:
+        bundle = load_bundle(settings.model)
+        _check(settings, bundle)
+        parts = Parts(settings, bundle, clock, _outbox(settings, data, clock, metrics) if "deliver" in names
+                      else Outbox([]), on_suppressed=metrics.on_suppressed,
+                      on_fallback=lambda engine, _: metrics.on_fallback(engine))
+        for stage in stages:
+            worker = Worker(stage.lane, stage.build(parts), log_, clock, watcher)
+            built.append(_Stage(stage.lane.stage, worker.run, worker.beat_ns))
+    return built
+
+
+def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metrics) -> Outbox:
+    sinks = [Webhook(webhook, data / "secrets", clock) for webhook in settings.webhooks]
+    routes = {rule.name: rule.webhooks for rule in settings.rules if rule.webhooks}
+    return Outbox(sinks, routes, clock=clock, on_delivery=metrics.on_delivery)
+
+
+def _check(settings: LookoutSettings, bundle: Bundle) -> None:
+    for webhook in settings.webhooks:
+        check_url(f"webhooks.{webhook.name}.url", webhook.url)
+    check_rules(settings.rules, bundle.label_names, [webhook.name for webhook in settings.webhooks])
