@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
@@ -23,15 +25,15 @@ from pipeline.training import commands as bundles
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich")
-app.command(epilog="Examples:\n\n  lookout export my-bundle --out checked\n\n"
-                   "  lookout export my-bundle --int8 clips --out my-int8-bundle")(bundles.export)
-app.add_typer(bundles.engines_app, name="engines")
-app.add_typer(bundles.model_app, name="model")
 
 app.command(epilog="Example:\n\n  lookout run perceive fuse --config cluster.yaml")(commands.run)
 app.add_typer(commands.topics_app, name="topics")
 app.add_typer(commands.cameras_app, name="cameras")
 app.add_typer(commands.dead_letters_app, name="deadletters")
+app.command(epilog="Examples:\n\n  lookout export my-bundle --out checked\n\n"
+                   "  lookout export my-bundle --int8 clips --out my-int8-bundle")(bundles.export)
+app.add_typer(bundles.engines_app, name="engines")
+app.add_typer(bundles.model_app, name="model")
 
 BAD_INPUT, FAILED = 2, 1  # exit codes
 
@@ -103,26 +105,35 @@ def demo(
     raise typer.Exit(run(console, model))
 
 
-@app.command(epilog="Example:\n\n  lookout train --data clips --out my-bundle")
+@app.command(epilog="Examples:\n\n  lookout train --init clips\n\n  lookout train --data clips --out my-bundle\n\n"
+                    "  lookout train --data clips --out my-bundle --false-per-hour 1")
 def train(
-    data: Annotated[Path, typer.Option(help="folder with labels.csv and the media files it lists")],
-    out: Annotated[Path, typer.Option(help="folder of the bundle to write")],
+    data: Annotated[Path | None, typer.Option(help="folder with labels.csv and the media files it lists")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the bundle to write")] = None,
+    init: Annotated[Path | None, typer.Option(help="write an example of such a folder, and do nothing else")] = None,
     seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
+    false_per_hour: Annotated[float | None, typer.Option(min=0.0, help=(
+        "choose each label's threshold for this rate of false events on validation scenes"))] = None,
     visual: Annotated[Path | None, typer.Option(help="ONNX encoder of pictures in place of ours")] = None,
     acoustic: Annotated[Path | None, typer.Option(help="ONNX encoder of sound in place of ours")] = None,
 ) -> None:
     """Train a model bundle on labelled clips and measure it. A run that was killed goes on where it was."""
     from pipeline.training.evaluate import evaluate as measure  # noqa: PLC0415
+    from pipeline.training.example import write_example  # noqa: PLC0415
     from pipeline.training.quality import record  # noqa: PLC0415
-    try:
+
+    if init:
+        typer.echo(f"wrote {write_example(init)} clips, labels.csv and README.md into {init}", err=True)
+        return
+    if not data or not out:
+        message = "train needs --data and --out, or --init"
+        raise SettingsError(message)
+    with _training_extra():
         from pipeline.training.train import Plan  # noqa: PLC0415
         from pipeline.training.train import train as run  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        message = f"training needs {error.name}: pip install 'lookout[train]'"
-        raise SettingsError(message) from error
-
     _log_to(None)
-    bundle, problems = run(data, out, Plan(seed=seed, visual=visual, acoustic=acoustic))
+    plan = Plan(seed=seed, false_per_hour=false_per_hour, visual=visual, acoustic=acoustic)
+    bundle, problems = run(data, out, plan)
     report, _ = measure(bundle, data)  # on what was held out
     record(bundle, report)
     typer.echo(f"wrote {bundle.path} with {len(bundle.label_names)} labels; {len(problems)} rows could not be used",
@@ -130,25 +141,41 @@ def train(
 
 
 @app.command(epilog="Examples:\n\n  lookout evaluate --data clips\n\n"
-                    "  lookout evaluate --model my-bundle --data clips --json > quality.json")
+                    "  lookout evaluate --model my-bundle --data clips --json > quality.json\n\n"
+                    "  lookout evaluate --data clips --compare --out comparison")
 def evaluate(
     data: Annotated[Path, typer.Option(help="folder with labels.csv, streams/*.mp4 with their .csv, or both")],
     model: Annotated[str, typer.Option(help="model bundle: a folder, or `starter`")] = "starter",
     json: Annotated[bool, typer.Option("--json", help="machine-readable, on standard output")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help=(
+        "compare ways of fusing instead, each trained and measured on folds of sources: takes hours"))] = False,
+    out: Annotated[Path, typer.Option(help="with --compare: folder for diagrams, and for what a killed run goes on "
+                                           "with")] = Path("lookout-comparison"),
+    folds: Annotated[int, typer.Option(min=2, max=10, help="with --compare: parts held out in turn")] = 5,
+    bundle_encoder: Annotated[bool, typer.Option("--bundle-encoder", help=(
+        "with --compare: the bundle's acoustic encoder instead of one trained for each fold, on what the bundle has "
+        "not seen only: sooner done, fewer clips"))] = False,
 ) -> None:
-    """Measure a bundle through the serving path, on sources it was not trained on."""
+    """Measure a bundle through the serving path, on sources it was not trained on; or compare ways of fusing."""
     from operators.models.bundle import load as load_bundle  # noqa: PLC0415
     from pipeline.training.evaluate import evaluate as run  # noqa: PLC0415
-    from pipeline.training.report import tables  # noqa: PLC0415
+    from pipeline.training.report import comparison, tables  # noqa: PLC0415
 
     _log_to(None)
-    report, problems = run(load_bundle(model), data)
+    if compare:
+        with _training_extra():
+            from pipeline.training.compare import Terms  # noqa: PLC0415
+            from pipeline.training.compare import compare as run_all  # noqa: PLC0415
+        terms = Terms(folds=folds, encoder="bundle" if bundle_encoder else "fold")
+        report, problems = run_all(load_bundle(model), data, out, terms)
+    else:
+        report, problems = run(load_bundle(model), data)
     for problem in problems:
         typer.echo(str(problem), err=True)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        for table in tables(report):
+        for table in (comparison if compare else tables)(report):
             Console().print(table)
 
 
@@ -162,6 +189,16 @@ def main() -> None:
     except LookoutError as error:
         _say(error)
         sys.exit(FAILED)
+
+
+@contextmanager
+def _training_extra() -> Iterator[None]:
+    """Say what to install where an import in here does not succeed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"training needs {error.name}: pip install 'lookout[train]'"
+        raise SettingsError(message) from error
 
 
 def _converted(option: str, value: object) -> MetricsSettings:

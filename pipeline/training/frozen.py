@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -21,24 +22,31 @@ class Frozen:
     """One input, one output: rows in, a float16 vector for each out, as an embedding travels."""
 
     def __init__(self, module: nn.Module, taken: Port, given: Port, file: Path) -> None:
-        """Export `module` to `file`, a scratch file, and load it."""
-        graph = Graph(file=file.name, sha256="", inputs=(taken,), outputs=(given,))
-        to_onnx(module.eval(), graph, file)
-        self._load(graph, file)
+        """Export `module` to `file`, a scratch file, and load it once it is wanted."""
+        self._module: nn.Module | None = module.eval()
+        self._graph, self._file = Graph(file=file.name, sha256="", inputs=(taken,), outputs=(given,)), file
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, graph: Graph) -> Self:
         """An encoder of a bundle, as it was trained."""
         frozen = cls.__new__(cls)
-        frozen._load(graph, bundle.file(graph))
+        frozen._module, frozen._graph, frozen._file = None, graph, bundle.file(graph)
         return frozen
 
-    def _load(self, graph: Graph, file: Path) -> None:
-        self._engine = OnnxBackend(file, graph, batch=BATCH, threads=cpu_quota())
-        self._taken, self._given = graph.inputs[0].name, graph.outputs[0].name
-        self.width = graph.outputs[0].width  # D
+    @property
+    def width(self) -> int:
+        """D."""
+        return self._graph.outputs[0].width
+
+    @cached_property
+    def _engine(self) -> OnnxBackend:
+        """A run that goes on with what an earlier one has left may never want it."""
+        if self._module is not None:
+            to_onnx(self._module, self._graph, self._file)
+        return OnnxBackend(self._file, self._graph, batch=BATCH, threads=cpu_quota())
 
     def __call__(self, rows: NDArray[np.generic]) -> NDArray[np.float16]:
         """(R, ...) -> float16 (R, D)."""
-        result = self._engine.run({self._taken: np.ascontiguousarray(rows)})[self._given]
+        taken, given = self._graph.inputs[0].name, self._graph.outputs[0].name
+        result = self._engine.run({taken: np.ascontiguousarray(rows)})[given]
         return result.astype(np.float16)
