@@ -31,7 +31,7 @@ def make_bundle(folder: Path, **changes: Any) -> Path:
                          open=0.7, close=0.3, min_length_s=0.5, merge_gap_s=0.5) for name in LABELS)
     manifest = Manifest(format=FORMAT, name="tiny", version="1", labels=labels, step_s=0.5, window_steps=STEPS,
                         frame_spacing_s=0.25, sample_rate_hz=16000, licence="Apache-2.0", training={}, quality={},
-                        **graphs)
+                        visual=graphs["visual"], acoustic=graphs["acoustic"], fusion=graphs["fusion"])
     manifest = msgspec.structs.replace(manifest, **changes)
     (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     return folder

@@ -145,7 +145,7 @@ class Contest:
         if real is None:
             return np.zeros((0, len(self._alertable)), np.float32)
         scores = self._told(head, calibration, real)
-        return np.where(real.visual_valid.numpy()[..., None], scores, 0.0).max(axis=1)
+        return np.asarray(np.where(real.visual_valid.numpy()[..., None], scores, 0.0).max(axis=1))
 
     def _asked(self, clips: Sequence[Features]) -> Scores:
         """(M, L') what is known of whole clips."""

@@ -69,4 +69,4 @@ def _few(frames: Pictures, steps: NDArray[np.int64]) -> Pictures:
     now_ns = (steps[:, None] + 1) * SAMPLING.step_ns  # (S, 1)
     age_ns = back_ns + (now_ns - back_ns) % _PERIOD_NS  # (S, F) before the step
     index = frames.shape[1] - 1 - age_ns // _FINE_NS  # (S, F)
-    return frames[np.arange(len(frames))[:, None], index]
+    return np.asarray(frames[np.arange(len(frames))[:, None], index])

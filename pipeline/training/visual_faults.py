@@ -44,7 +44,8 @@ def compressed(pictures: Pictures, random: np.random.Generator) -> Pictures:
     flat = _planes(pictures).float()  # (S*F, 3, H, W)
     height, width = flat.shape[2:]
     small = interpolate(flat, size=(height // HEAVY, width // HEAVY), mode="area")  # (S*F, 3, H/2, W/2)
-    blocks = small.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)  # (S*F, 3, rows, columns, 8, 8)
+    rows, columns = small.shape[2] // BLOCK, small.shape[3] // BLOCK
+    blocks = small.reshape(-1, 3, rows, BLOCK, columns, BLOCK).transpose(3, 4)  # (S*F, 3, rows, columns, 8, 8)
     cosines = _cosines()  # (8, 8)
     frequency = torch.arange(BLOCK)
     step = random.uniform(*STEP) * (1 + frequency.unsqueeze(1) + frequency) ** 0.5  # (8, 8)
