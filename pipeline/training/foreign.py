@@ -46,8 +46,7 @@ class Foreign(nn.Module):
             SettingsError: it cannot be loaded, or its ports are not these.
         """
         super().__init__()
-        self.file, self.sha256 = file, ""
-        self._model = _loaded(file)
+        self.file, self._model = file, _loaded(file)
         self._newest = _must_fit(self._model, file, taken)
         self.own_width = _must_give(self._model, file)
         self.width = width or self.own_width
