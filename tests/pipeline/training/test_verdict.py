@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,10 @@ def test_real_clips_are_asked_for_what_is_seen_in_them(folds: list[Fold]) -> Non
 
 def test_steps_that_are_not_known_do_not_count(folds: list[Fold]) -> None:
     assert sum(calibration(folds, "clean", OURS).count) == 4 * 59 * 16 * 2
+    scores = folds[0].scores["clean"]["gru"].copy()
+    scores[0] = 1.0  # would be false alarms
+    changed = replace(folds[0], scores={**folds[0].scores, "clean": {**folds[0].scores["clean"], "gru": scores}})
+    assert judge([changed, *folds[1:]], LABELS) == judge(folds, LABELS)
 
 
 def test_scores_survive_being_kept(folds: list[Fold], tmp_path: Path) -> None:
