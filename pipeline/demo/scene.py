@@ -99,11 +99,10 @@ def sounds() -> NDArray[np.float64]:
 
 
 def siren(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A two-tone siren: 760 and 1,570 Hz in turn, half a second each, with few overtones."""
-    pitch_hz = np.where(np.floor(2 * time_s) % 2 == 0, 760.0, 1570.0)
-    pitch_hz = np.convolve(pitch_hz, np.ones(RATE_HZ // 20) / (RATE_HZ // 20), "same")  # it glides between them
+    """A siren that wails between 600 and 1,400 Hz and back every four seconds, with overtones."""
+    pitch_hz = 600 + 800 * (0.5 - 0.5 * np.cos(2 * np.pi * time_s / 4))
     phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
-    return np.asarray(0.13 * sum(share * np.sin(order * phase) for order, share in ((1, 1.0), (2, 0.08))))
+    return np.asarray(0.13 * sum(share * np.sin(order * phase) for order, share in ((1, 1.0), (2, 0.4), (3, 0.3))))
 
 
 def _hum(random: np.random.Generator, count: int) -> NDArray[np.float64]:
