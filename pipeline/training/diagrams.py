@@ -39,7 +39,7 @@ def _reliability(folds: Sequence[Fold]) -> Figure:
         above.plot(found.score, found.frequency, marker="o", label=title)
         below.plot(found.score, found.count, marker="o")
     above.set(title="Cross-attention on composed scenes, sources held out", ylabel="frequency", ylim=(0, 1))
-    above.legend(loc="upper left")
+    above.legend(loc="upper left", fontsize="small")
     below.set(xlabel="score", ylabel="steps", xlim=(0, 1), yscale="log")
     return figure
 
