@@ -27,7 +27,7 @@ from pipeline.training.split import Part
 from pipeline.training.spoilt import Views
 from pipeline.training.stage import CONDITIONS, RATE_HZ, Stage
 from pipeline.training.staged import StagedSource
-from pipeline.training.train import HOP, SCENE_STEPS, WIDTH, WINDOW_STEPS, _projection
+from pipeline.training.train import HOP, SCENE_STEPS, WIDTH, WINDOW_STEPS, scaled_projection
 
 Scores = NDArray[np.float32]
 Weights = dict[str, Tensor]
@@ -127,7 +127,7 @@ class Contest:
         torch.manual_seed(self._effort.seed)
         fusion = METHODS[method](visual=WIDTH, acoustic=self._encoder.width, labels=len(self._names),
                                  steps=WINDOW_STEPS)
-        return Head(_projection(self._clips["train"]), cast(Fusion, fusion))  # each has its ports
+        return Head(scaled_projection(self._clips["train"]), cast(Fusion, fusion))  # each has its ports
 
     def _scenes(self, part: Part, count: int, conditions: Sequence[str]) -> dict[str, Scenes]:
         """The same composed scenes under each of the conditions."""

@@ -154,7 +154,7 @@ class _Run:
         plan = self._plan
         torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
         fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS)
-        head = Head(_projection(clips), fusion)
+        head = Head(scaled_projection(clips), fusion)
 
         def learn() -> dict[str, torch.Tensor]:
             done = self._epochs(f"{name}: fusion", plan.fusion_epochs)
@@ -247,7 +247,7 @@ def _labels(clips: Sequence[Features]) -> tuple[Label, ...]:
         for name, by in sorted(senses.items(), key=lambda item: ("visual" not in item[1], item[0])))
 
 
-def _projection(clips: Sequence[Features]) -> VisualProjection:
+def scaled_projection(clips: Sequence[Features]) -> VisualProjection:
     """Untrained, but scaled to the features of these clips."""
     projection = VisualProjection(WIDTH, dropout=0.7)
     seen = [clip.visual.reshape(-1, VISUAL_FEATURES) for clip in clips if clip.seen]
