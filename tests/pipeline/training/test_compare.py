@@ -27,7 +27,7 @@ from pipeline.training.stage import CONDITIONS
 from tests.media import make_video
 from tests.tiny_bundle import make_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 EFFORT = Effort(epochs=1, batches=1, ordinary_scenes=2, composed_scenes=4, checked_scenes=4, measured_scenes=8)
 SOURCES, FOLDS = 3, 2
 
