@@ -107,6 +107,7 @@ def test_only_what_was_held_out_is_measured(trained: tuple[Bundle, list[Problem]
     assert {problem.path for problem in problems} >= {"gone.wav"}
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_bundle(
         trained: tuple[Bundle, list[Problem]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "again"
