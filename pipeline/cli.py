@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
@@ -128,7 +126,7 @@ def train(
     if not data or not out:
         message = "train needs --data and --out, or --init"
         raise SettingsError(message)
-    with _training_extra():
+    with bundles.training_extra("training"):
         from pipeline.training.train import Plan  # noqa: PLC0415
         from pipeline.training.train import train as run  # noqa: PLC0415
     _log_to(None)
@@ -163,7 +161,7 @@ def evaluate(
 
     _log_to(None)
     if compare:
-        with _training_extra():
+        with bundles.training_extra("training"):
             from pipeline.training.compare import Terms  # noqa: PLC0415
             from pipeline.training.compare import compare as run_all  # noqa: PLC0415
         terms = Terms(folds=folds, encoder="bundle" if bundle_encoder else "fold")
@@ -189,16 +187,6 @@ def main() -> None:
     except LookoutError as error:
         _say(error)
         sys.exit(FAILED)
-
-
-@contextmanager
-def _training_extra() -> Iterator[None]:
-    """Say what to install where an import in here does not succeed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        message = f"training needs {error.name}: pip install 'lookout[train]'"
-        raise SettingsError(message) from error
 
 
 def _converted(option: str, value: object) -> MetricsSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.training import augment
+from pipeline.training.features import Features
 from pipeline.training.network import SENTIMENT_CLASSES, AcousticEncoder
 
 UNKNOWN = -1  # a sentiment nobody has labelled
@@ -28,6 +29,11 @@ class Sound:
     samples: NDArray[np.float16]  # (n,) -1..1
     label: str  # as finely as somebody has said: `angry` teaches more than that it is negative
     sentiment: int  # 0 nobody heard, 1 negative, 2 neutral, 3 positive, or UNKNOWN
+
+
+def sounds_of(clips: Iterable[Features]) -> list[Sound]:
+    """Of the clips that are only heard: what sounds while something is seen, nobody has labelled."""
+    return [Sound(clip.samples, clip.row.label, clip.row.sentiment) for clip in clips if clip.heard and not clip.seen]
 
 
 class _Taught(nn.Module):

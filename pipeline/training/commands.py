@@ -30,7 +30,7 @@ def export(
     """Write a bundle again if every engine here computes the same with it, and with int8 if it is no worse."""
     from operators.models.bundle import load  # noqa: PLC0415
 
-    with _training_extra():
+    with training_extra():
         from pipeline.training.int8 import export_int8  # noqa: PLC0415
         from pipeline.training.pack import pack  # noqa: PLC0415
         if int8 is None:
@@ -45,11 +45,12 @@ def export(
 
 
 @contextmanager
-def _training_extra() -> Iterator[None]:
+def training_extra(what: str = "this") -> Iterator[None]:
+    """Say what to install where an import in here does not succeed, and `what` needs it."""
     try:
         yield
     except ModuleNotFoundError as error:
-        message = f"this needs {error.name}: pip install 'lookout[train]'"
+        message = f"{what} needs {error.name}: pip install 'lookout[train]'"
         raise SettingsError(message) from error
 
 

@@ -25,15 +25,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle
-from pipeline.training.acoustics import Sound, train_acoustic
+from pipeline.training.acoustics import sounds_of, train_acoustic
 from pipeline.training.baselines import METHODS
-from pipeline.training.contest import Contest, Effort, Fold, Weights
+from pipeline.training.contest import Contest, Effort, Fold
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.diagrams import draw
 from pipeline.training.export import port
 from pipeline.training.features import Features, prepare
 from pipeline.training.folds import cut
 from pipeline.training.frozen import Frozen
+from pipeline.training.kept import Weights, kept
 from pipeline.training.network import VISUAL_FEATURES, AcousticEncoder, VisualTrunk
 from pipeline.training.split import Part, Source, split
 from pipeline.training.spoilt import Views, prepare_spoilt
@@ -150,8 +151,7 @@ class _Run:
             return Frozen.of_bundle(self._bundle, self._bundle.manifest.acoustic)
         epochs = self._terms.acoustic_epochs
         bar = self._bars.add_task(f"{name}, acoustic encoder", total=epochs)
-        sounds = [Sound(clip.samples, clip.row.label, clip.row.sentiment)
-                  for clip in clips if clip.heard and not clip.seen]
+        sounds = sounds_of(clips)
 
         def learn() -> Weights:
             return train_acoustic(sounds, dim=WIDTH, samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz,
@@ -164,13 +164,7 @@ class _Run:
                       self._work / f"{stem}-encoder.onnx")
 
     def _kept(self, stem: str, name: str, make: Callable[[], Weights]) -> Weights:
-        file = self._work / f"{stem}-{name}.pt"
-        if not file.exists():
-            aside = file.with_suffix(".partial")
-            torch.save(make(), aside)
-            aside.replace(file)
-        kept: Weights = torch.load(file, weights_only=True)
-        return kept
+        return kept(self._work / f"{stem}-{name}.pt", make)
 
 
 def _met(bundle: Bundle) -> frozenset[Source]:

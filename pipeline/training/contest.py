@@ -20,6 +20,7 @@ from pipeline.training.compose import MASKED, Shape
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
+from pipeline.training.kept import Weights
 from pipeline.training.network import Fusion
 from pipeline.training.scene_recipe import Recipe
 from pipeline.training.scenes import Scenes, stacked
@@ -30,7 +31,6 @@ from pipeline.training.staged import StagedSource
 from pipeline.training.train import HOP, SCENE_STEPS, WIDTH, WINDOW_STEPS, scaled_projection
 
 Scores = NDArray[np.float32]
-Weights = dict[str, Tensor]
 Kept = Callable[[str, Callable[[], Weights]], Weights]  # name, make: what `make` gives, or gave before a kill
 SCORED_AT_ONCE = 64  # scenes
 

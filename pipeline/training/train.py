@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, Label
 from pipeline.training import licences
-from pipeline.training.acoustics import Sound, train_acoustic
+from pipeline.training.acoustics import sounds_of, train_acoustic
 from pipeline.training.calibrate import Calibration, calibrate, score_scenes, thresholds
 from pipeline.training.compose import Shape
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
@@ -32,6 +32,7 @@ from pipeline.training.features import Features, prepare
 from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
+from pipeline.training.kept import Weights, kept
 from pipeline.training.network import (
     VISUAL_FEATURES,
     AcousticEncoder,
@@ -56,7 +57,6 @@ ROUTINE = frozenset({"air_conditioner", "baby_laugh", "car_horn", "children_play
                      "engine_idling", "jackhammer", "street_music"})
 LEAST_STD = 0.05  # of a trunk feature; many are nearly always 0
 
-Kept = TypeVar("Kept")
 Clips = dict[Part, list[Features]]
 Listener = AcousticEncoder | Foreign
 
@@ -180,8 +180,7 @@ class _Run:
     def _acoustic(self, name: str, clips: Sequence[Features]) -> Listener:
         if self._listener:
             return self._listener
-        sounds = [Sound(clip.samples, clip.row.label, clip.row.sentiment)
-                  for clip in clips if clip.heard and not clip.seen]
+        sounds = sounds_of(clips)
         encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz).eval()
         if not sounds:
             return encoder
@@ -211,16 +210,10 @@ class _Run:
         made.fill(0, alone=True)
         return made
 
-    def _kept(self, name: str, settings: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
+    def _kept(self, name: str, settings: tuple[object, ...], make: Callable[[], Weights]) -> Weights:
         """What `make` gives, or gave in an earlier run on the same data with the same settings."""
         self._digest.update(repr((name, settings)).encode())
-        file = self._work / f"{name}-{self._digest.hexdigest()[:16]}.pt"
-        if not file.exists():
-            partial = file.with_suffix(".partial")
-            torch.save(make(), partial)
-            partial.replace(file)
-        kept: Kept = torch.load(file, weights_only=True)
-        return kept
+        return kept(self._work / f"{name}-{self._digest.hexdigest()[:16]}.pt", make)
 
     def _epochs(self, name: str, epochs: int) -> Callable[[int, float], None]:
         bar = self._bars.add_task(name, total=epochs)

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="the train extra is not installed")
 
@@ -24,24 +22,13 @@ from pipeline.training.dataset import Problem
 from pipeline.training.network import AcousticEncoder
 from pipeline.training.report import comparison
 from pipeline.training.stage import CONDITIONS
+from tests.drawn import chirp, flicker, still
 from tests.media import make_video
 from tests.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 EFFORT = Effort(epochs=1, batches=1, ordinary_scenes=2, composed_scenes=4, checked_scenes=4, measured_scenes=8)
 SOURCES, FOLDS = 3, 2
-
-
-def flicker(time_s: float, picture: NDArray[np.uint8]) -> None:
-    picture[:] = 255 * (int(time_s * 10) % 2)
-
-
-def still(time_s: float, picture: NDArray[np.uint8]) -> None:
-    picture[:] = 90
-
-
-def chirp(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * np.sin(2000 * np.pi * time_s**2)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="the train extra is not installed")
 
@@ -20,23 +19,12 @@ from pipeline.training.acoustics import Sound, train_acoustic
 from pipeline.training.dataset import Problem
 from pipeline.training.evaluate import evaluate
 from pipeline.training.train import Plan, train
+from tests.drawn import chirp, flicker, still
 from tests.media import make_video
 
 pytestmark = pytest.mark.slow
 PLAN = Plan(acoustic_epochs=1, fusion_epochs=1, fusion_batches=3, scenes=4, checked_scenes=4)
 SECONDS = 2.0
-
-
-def flicker(time_s: float, picture: NDArray[np.uint8]) -> None:
-    picture[:] = 255 * (int(time_s * 10) % 2)
-
-
-def still(time_s: float, picture: NDArray[np.uint8]) -> None:
-    picture[:] = 90
-
-
-def chirp(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * np.sin(2000 * np.pi * time_s**2)
 
 
 @pytest.fixture(scope="module")
