@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from operators.errors import LogError
+
 
 @dataclass(frozen=True)
 class TopicSettings:
@@ -110,7 +112,13 @@ class Transaction(ABC):
     Leaving it raises Fenced where a newer process writes under the same name; then nothing was kept. It
     raises LogUnavailable where the log does not answer; then the committed offsets and state tell whether
     it was kept (the embedded log has kept nothing).
+
+    A log's own only collects, and writes everything at once on leaving.
     """
+
+    def __init__(self) -> None:
+        self._over = False
+        self._states: dict[tuple[str, int, str], bytes | None] = {}  # store, partition, key -> its newest state
 
     @abstractmethod
     def append(self, topic: str, key: str, value: bytes, headers: Mapping[str, bytes] | None = None) -> None:
@@ -118,12 +126,17 @@ class Transaction(ABC):
 
         Raises:
             RecordTooLarge: larger than the topic's `max_record_bytes`; names topic, key and size.
-            LogError: the topic does not exist.
+            LogError: the topic does not exist, or the transaction is over.
         """
 
-    @abstractmethod
     def put_state(self, store: str, partition: int, key: str, value: bytes | None) -> None:
-        """Keep `value` as the newest state of `key`; None deletes it. `store` is the stage's name."""
+        """Keep `value` as the newest state of `key`; None deletes it. `store` is the stage's name.
+
+        Raises:
+            LogError: the transaction is over.
+        """
+        self._check_open()
+        self._states[store, partition, key] = value
 
     @abstractmethod
     def commit(self, consumer: Consumer, offsets: Mapping[int, int]) -> None:
@@ -133,14 +146,27 @@ class Transaction(ABC):
             Fenced: `consumer` does not own one of the partitions any more, or does not own it without a
                 break since its last `poll` (here or on leaving). Nothing of the transaction was kept.
                 Call `seek_to_committed`, then `poll`.
+            LogError: it is not one of this log's, or the transaction is over.
         """
 
-    @abstractmethod
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._over = True
+        if kind is None:
+            self._write()
 
     @abstractmethod
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None: ...
+    def _write(self) -> None:
+        """Write what was collected; called at most once, on leaving. It may be nothing."""
+
+    def _check_open(self) -> None:
+        """What every method begins with."""
+        if self._over:
+            message = "this transaction is over"
+            raise LogError(message)
 
 
 class Log(ABC):

@@ -6,8 +6,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import msgspec
 from typing_extensions import override
@@ -35,15 +33,14 @@ class EmbeddedTransaction(Transaction):
     """Takes the log's write lock only on leaving, so that one which is filled slowly holds up nobody."""
 
     def __init__(self, database: Database, retention: Retention, clock: Clock, writer: str, epoch: int) -> None:
+        super().__init__()
         self._database = database
         self._retention = retention
         self._clock = clock
         self._writer = writer
         self._epoch = epoch
-        self._over = False
         self._limits: dict[str, tuple[int, int]] = {}  # topic -> partitions, largest record
         self._appends: defaultdict[tuple[str, int], list[_Append]] = defaultdict(list)
-        self._states: dict[tuple[str, int, str], bytes | None] = {}
         self._commits: list[tuple[EmbeddedConsumer, Mapping[int, int]]] = []
 
     @override
@@ -60,11 +57,6 @@ class EmbeddedTransaction(Transaction):
         self._appends[topic, partition_of(key, partitions)].append(_Append(key, packed, value, size))
 
     @override
-    def put_state(self, store: str, partition: int, key: str, value: bytes | None) -> None:
-        self._check_open()
-        self._states[store, partition, key] = value
-
-    @override
     def commit(self, consumer: Consumer, offsets: Mapping[int, int]) -> None:
         self._check_open()
         if not isinstance(consumer, EmbeddedConsumer):
@@ -74,35 +66,24 @@ class EmbeddedTransaction(Transaction):
         self._commits.append((consumer, dict(offsets)))
 
     @override
-    def __enter__(self) -> Self:
-        return self
-
-    @override
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self._over = True
-        if kind is not None or not (self._appends or self._states or self._commits):
+    def _write(self) -> None:
+        if not (self._appends or self._states or self._commits):
             return
         with self._database.writing() as db:
             self._check_writer(db)
             for consumer, offsets in self._commits:
                 consumer.apply_commit(db, offsets)
             for (topic, partition), appends in self._appends.items():
-                self._write(db, topic, partition, appends)
+                self._write_records(db, topic, partition, appends)
             self._write_states(db)
         self._database.bound_wal()
-
-    def _check_open(self) -> None:
-        if self._over:
-            message = f"log {self._database.path}: the transaction of {self._writer} is over"
-            raise LogError(message)
 
     def _check_writer(self, db: sqlite3.Connection) -> None:
         if db.execute("SELECT epoch FROM writers WHERE name = ?", (self._writer,)).fetchone() != (self._epoch,):
             message = f"writer {self._writer}: a newer process writes under this name"
             raise Fenced(message)
 
-    def _write(self, db: sqlite3.Connection, topic: str, partition: int, appends: list[_Append]) -> None:
+    def _write_records(self, db: sqlite3.Connection, topic: str, partition: int, appends: list[_Append]) -> None:
         partition_id, offset = partition_end(db, self._database.path, topic, partition)
         now_ns = self._clock.now_ns()
         db.executemany(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from kafka import TopicPartition
 from typing_extensions import override
@@ -22,10 +20,9 @@ class KafkaTransaction(Transaction):
     """Opens Kafka's transaction only on leaving, so that one which is filled slowly holds up no reader."""
 
     def __init__(self, settings: KafkaSettings, topics: KafkaTopics, writer: KafkaWriter) -> None:
+        super().__init__()
         self._settings, self._topics, self._writer = settings, topics, writer
-        self._over = False
         self._entries: list[Entry] = []
-        self._states: dict[tuple[str, int, str], bytes | None] = {}
         self._commits: list[tuple[KafkaMember, dict[int, int], Commit]] = []
 
     @override
@@ -41,11 +38,6 @@ class KafkaTransaction(Transaction):
                                    key, value, headers))
 
     @override
-    def put_state(self, store: str, partition: int, key: str, value: bytes | None) -> None:
-        self._check_open()
-        self._states[store, partition, key] = value
-
-    @override
     def commit(self, consumer: Consumer, offsets: Mapping[int, int]) -> None:
         self._check_open()
         if not isinstance(consumer, KafkaMember):
@@ -56,14 +48,8 @@ class KafkaTransaction(Transaction):
         self._commits.append((consumer, dict(offsets), Commit(consumer.check_owned(offsets), at)))
 
     @override
-    def __enter__(self) -> Self:
-        return self
-
-    @override
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self._over = True
-        if kind is not None or not (self._entries or self._states or self._commits):
+    def _write(self) -> None:
+        if not (self._entries or self._states or self._commits):
             return
         try:
             self._writer.commit(self._entries + self._state_entries(),
@@ -81,8 +67,3 @@ class KafkaTransaction(Transaction):
         topic, partitions = self._settings.prefix + STATE.name, self._topics.partitions(STATE.name)
         return [Entry(topic, state_partition(store, partition, partitions), state_key(store, partition, key), value)
                 for (store, partition, key), value in self._states.items()]
-
-    def _check_open(self) -> None:
-        if self._over:
-            message = "this transaction is over"
-            raise LogError(message)
