@@ -9,22 +9,20 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from operators.base import Operator, Rejected
 from operators.clock import NS_PER_S, Clock
-from operators.errors import CodecError, Fenced, LogUnavailable, LookoutError
-from operators.records import Alert
+from operators.errors import CodecError, Fenced, LogUnavailable
 from pipeline import codec
+from pipeline.refused import Refused, camera_of, reason
 from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
 from pipeline.topology import Lane
-from pipeline.watcher import TravellingRecord, Watcher
+from pipeline.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -39,39 +37,6 @@ class _Kept(msgspec.Struct, frozen=True):
 
     state: bytes
     recall_from: int | None  # offset of the first record to be seen again; None: none
-
-
-@dataclass(frozen=True)
-class _Dead:
-    """A record for the dead-letter topic; `message` is None for one that was taken in earlier and given up now."""
-
-    error: BaseException
-    message: Message | None = None
-    record: TravellingRecord | None = None
-
-    def offset(self) -> int:
-        """Where the record lies; 0 for one that does not lie in the log as it is."""
-        return self.message.offset if self.message else 0
-
-    def stored(self) -> tuple[str, bytes, dict[str, bytes]]:
-        """Key, value and headers: those of the record, and why it is here."""
-        headers = {"lookout-dead-reason": _reason(self.error).encode(),
-                   "lookout-dead-traceback": "".join(traceback.format_exception(self.error)).encode()}
-        if self.message:
-            headers |= {"lookout-dead-topic": self.message.topic.encode(),
-                        "lookout-dead-partition": str(self.message.partition).encode(),
-                        "lookout-dead-offset": str(self.message.offset).encode()}
-            return self.message.key, self.message.value, {**self.message.headers, **headers}
-        if self.record is None:
-            raise ValueError
-        value, own = codec.encode(self.record)
-        return _camera_of(self.record), value, {**own, **headers}
-
-    def __str__(self) -> str:
-        if self.message:
-            where = f"record at {self.message.topic}[{self.message.partition}] offset {self.message.offset}"
-            return f"{where} of camera {self.message.key}: {_reason(self.error)}"
-        return f"record of camera {_camera_of(self.record) if self.record else ''}: {_reason(self.error)}"
 
 
 class Worker:
@@ -150,7 +115,7 @@ class Worker:
         state = self._operator.snapshot()
         if not (messages or outputs or dead or state):
             return
-        offsets = {partition: consumer.committed(partition) for camera in (*map(_camera_of, outputs), *state)
+        offsets = {partition: consumer.committed(partition) for camera in (*map(camera_of, outputs), *state)
                    if (partition := partition_of(camera, self._partitions)) in consumer.assignment}
         offsets |= {message.partition: message.offset + 1 for message in messages}
         with self._log.transaction(self._writer) as transaction:
@@ -159,7 +124,7 @@ class Worker:
         self._fenced = False
         self._tell(messages, outputs, dead, started_ns)
 
-    def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[_Dead]]:
+    def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[Refused]]:
         records, dead = self._decode(messages)
         if not records:
             return [], dead
@@ -169,50 +134,50 @@ class Worker:
             raise
         except Exception as error: # whatever it is, the records of this batch are tried one by one
             log.warning("%s: %s in a batch of %d; trying its records one by one", self._lane.stage,
-                        _reason(error), len(records))
+                        reason(error), len(records))
             outputs, refused = self._one_by_one(consumer, records)
         for message, _ in records:
             self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
-        return outputs, sorted(dead + refused, key=_Dead.offset)  # in the order they came
+        return outputs, sorted(dead + refused, key=lambda item: item.offset)  # in the order they came
 
-    def _decode(self, messages: Sequence[Message]) -> tuple[list[tuple[Message, Any]], list[_Dead]]:
+    def _decode(self, messages: Sequence[Message]) -> tuple[list[tuple[Message, Any]], list[Refused]]:
         records: list[tuple[Message, Any]] = []
-        dead: list[_Dead] = []
+        dead: list[Refused] = []
         for message in messages:
             try:
                 records.append((message, codec.decode(message)))
             except CodecError as error:
-                dead.append(_Dead(error, message))
+                dead.append(Refused(error, message))
         return records, dead
 
-    def _call(self, records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[_Dead]]:
+    def _call(self, records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[Refused]]:
         results = self._operator.process([record for _, record in records])
         return _sorted_out(results, {id(record): message for message, record in records})
 
     def _one_by_one(self, consumer: Consumer,
-                    records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[_Dead]]:
+                    records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[Refused]]:
         """Find the record that fails: the state is rebuilt, and each is given alone."""
         self._rebuild(consumer)
         outputs: list[Any] = []
-        dead: list[_Dead] = []
+        dead: list[Refused] = []
         for record in records:
             try:
                 made, refused = self._call([record])
             except (Fenced, LogUnavailable):
                 raise
             except Exception as error: # counted, logged and dead-lettered with its traceback
-                dead.append(_Dead(error, record[0]))
+                dead.append(Refused(error, record[0]))
             else:
                 outputs += made
                 dead += refused
         return outputs, dead
 
-    def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[_Dead],
+    def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[Refused],
                state: Mapping[str, bytes]) -> None:
         for output in outputs:
             if self._lane.produces:
                 value, headers = codec.encode(output)
-                transaction.append(self._lane.produces, _camera_of(output), value, headers)
+                transaction.append(self._lane.produces, camera_of(output), value, headers)
         for item in dead:
             transaction.append(self._lane.dead_letters, *item.stored())
         for camera, value in state.items():
@@ -237,7 +202,7 @@ class Worker:
             self._operator.replay(recalled)
         except Exception as error:  # one of them broke the operator before too, and is a dead letter
             log.warning("%s: %s while seeing records again; leaving out those that fail", self._lane.stage,
-                        _reason(error))
+                        reason(error))
             self._operator.restore(state)
             self._replay_one_by_one(recalled)
 
@@ -246,7 +211,7 @@ class Worker:
             try:
                 self._operator.replay([record])
             except Exception as error:
-                log.warning("%s: not seen again: %s", self._lane.stage, _reason(error))
+                log.warning("%s: not seen again: %s", self._lane.stage, reason(error))
 
     def _recall(self, partition: int, committed: int, states: Mapping[str, _Kept]) -> list[Any]:
         """The committed records of one partition that its cameras' states leave out."""
@@ -260,7 +225,7 @@ class Worker:
             self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
         return [record for _, record in records]
 
-    def _tell(self, messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[_Dead],
+    def _tell(self, messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[Refused],
               started_ns: int) -> None:
         stage = self._lane.stage
         if messages:
@@ -277,21 +242,13 @@ class Worker:
             self._watcher.on_lag(self._lane.stage, sum(self._log.lag(self._lane.stage, self._lane.consumes).values()))
 
 
-def _camera_of(record: TravellingRecord) -> str:
-    return record.event.camera if isinstance(record, Alert) else record.camera
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, LookoutError) else f"{type(error).__name__}: {error}"
-
-
-def _sorted_out(results: Iterable[Any], origin: Mapping[int, Message]) -> tuple[list[Any], list[_Dead]]:
+def _sorted_out(results: Iterable[Any], origin: Mapping[int, Message]) -> tuple[list[Any], list[Refused]]:
     """Outputs apart from rejected records, each with the message it came in where that is one of `origin`."""
     outputs: list[Any] = []
-    dead: list[_Dead] = []
+    dead: list[Refused] = []
     for item in results:
         if isinstance(item, Rejected):
-            dead.append(_Dead(item.error, origin.get(id(item.record)), item.record))
+            dead.append(Refused(item.error, origin.get(id(item.record)), item.record))
         else:
             outputs.append(item)
     return outputs, dead

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from operators.clock import rfc3339
 from operators.errors import SettingsError
+from pipeline.refused import HEADERS
 from pipeline.topics.base import Log, Message
 from pipeline.topology import STAGES, Lane, dead_letter_topic
 
-_HEADERS = "lookout-dead-"
 _POLL_RECORDS, _POLL_S = 64, 1.0
 
 
@@ -44,7 +44,7 @@ class DeadLetter:
         return f"{self.line()}\n{self._header('traceback')}".rstrip()
 
     def _header(self, name: str) -> str:
-        return self.message.headers.get(_HEADERS + name, b"").decode(errors="replace")
+        return self.message.headers.get(HEADERS + name, b"").decode(errors="replace")
 
 
 def dead_letters(log: Log, stage: str) -> Iterator[DeadLetter]:
@@ -101,4 +101,4 @@ def _lane(stage: str) -> Lane:
 
 
 def _original(letter: DeadLetter) -> dict[str, bytes]:
-    return {name: value for name, value in letter.message.headers.items() if not name.startswith(_HEADERS)}
+    return {name: value for name, value in letter.message.headers.items() if not name.startswith(HEADERS)}
