@@ -118,7 +118,7 @@ def train(
     """Train a model bundle on labelled clips and measure it. A run that was killed goes on where it was."""
     from pipeline.training.evaluate import evaluate as measure  # noqa: PLC0415
     from pipeline.training.example import write_example  # noqa: PLC0415
-    from pipeline.training.quality import record  # noqa: PLC0415
+    from pipeline.training.measuring.quality import record  # noqa: PLC0415
 
     if init:
         typer.echo(f"wrote {write_example(init)} clips, labels.csv and README.md into {init}", err=True)
@@ -157,13 +157,13 @@ def evaluate(
     """Measure a bundle through the serving path, on sources it was not trained on; or compare ways of fusing."""
     from operators.models.bundle import load as load_bundle  # noqa: PLC0415
     from pipeline.training.evaluate import evaluate as run  # noqa: PLC0415
-    from pipeline.training.report import comparison, tables  # noqa: PLC0415
+    from pipeline.training.measuring.report import comparison, tables  # noqa: PLC0415
 
     _log_to(None)
     if compare:
         with bundles.training_extra("training"):
-            from pipeline.training.compare import Terms  # noqa: PLC0415
-            from pipeline.training.compare import compare as run_all  # noqa: PLC0415
+            from pipeline.training.comparison.compare import Terms  # noqa: PLC0415
+            from pipeline.training.comparison.compare import compare as run_all  # noqa: PLC0415
         terms = Terms(folds=folds, encoder="bundle" if bundle_encoder else "fold")
         report, problems = run_all(load_bundle(model), data, out, terms)
     else:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from operators.clock import seconds_to_ns
 from operators.fuse.hysteresis import Step, Tracker, follow
 from operators.models.bundle import Label
-from pipeline.training.compose import MASKED
 from pipeline.training.fusing import Head
-from pipeline.training.matching import Matched, Span, match
-from pipeline.training.scenes import Scenes
+from pipeline.training.measuring.matching import Matched, Span, match
+from pipeline.training.scenes.compose import MASKED
+from pipeline.training.scenes.source import Scenes
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from operators.errors import SettingsError
-from pipeline.training.engines import Precision
-from pipeline.training.target import Target
+from pipeline.training.exporting.engines import Precision
+from pipeline.training.exporting.target import Target
 
 engines_app = typer.Typer(no_args_is_help=True, help="TensorRT engines, made ahead.")
 model_app = typer.Typer(no_args_is_help=True, help="Model bundles.")
@@ -31,8 +31,8 @@ def export(
     from operators.models.bundle import load  # noqa: PLC0415
 
     with training_extra():
-        from pipeline.training.int8 import export_int8  # noqa: PLC0415
-        from pipeline.training.pack import pack  # noqa: PLC0415
+        from pipeline.training.exporting.int8 import export_int8  # noqa: PLC0415
+        from pipeline.training.exporting.pack import pack  # noqa: PLC0415
         if int8 is None:
             _, agreed = pack(load(model), out)
             for file, engines in agreed.items():
@@ -76,7 +76,7 @@ def build(
     """Build the engines of a bundle, also for GPUs that are not in this machine."""
     from operators.backends.tensorrt_engine import engine_folder  # noqa: PLC0415
     from operators.models.bundle import load  # noqa: PLC0415
-    from pipeline.training.engines import build_engines  # noqa: PLC0415
+    from pipeline.training.exporting.engines import build_engines  # noqa: PLC0415
 
     folder = out or engine_folder()
     for one in build_engines(load(model), folder, architectures=arch or (), precision=precision, batch=batch):

@@ -31,8 +31,8 @@ from operators.fuse.fuser import Fuser, Scores
 from operators.models.bundle import SENTIMENTS, Bundle
 from operators.records import Clip, Embedding, Event
 from pipeline.training.dataset import BACKGROUND, Problem, Row, decode, read_labels
-from pipeline.training.matching import Matched, Span, match
-from pipeline.training.measures import average_precision, mean, recalls
+from pipeline.training.measuring.matching import Matched, Span, match
+from pipeline.training.measuring.measures import average_precision, mean, recalls
 
 BATCH = 8  # windows per inference
 FILES_AT_ONCE = 8  # clips served together, each as a camera of its own

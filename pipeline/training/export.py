@@ -19,9 +19,9 @@ from torch import nn
 from operators.errors import BundleError
 from operators.models.bundle import FORMAT, Bundle, Graph, Label, Manifest, Port, load, sha256_of
 from pipeline.training.dataset import SAMPLING
+from pipeline.training.exporting.parity import agree, engines, example
 from pipeline.training.foreign import Foreign
 from pipeline.training.network import SENTIMENT_CLASSES
-from pipeline.training.parity import agree, engines, example
 
 HALVED_BYTES = 4096  # weights from this size on are stored as float16
 CHECKED_ROWS = 3

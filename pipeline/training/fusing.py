@@ -8,10 +8,10 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.compose import MASKED
 from pipeline.training.dataset import UNKNOWN
 from pipeline.training.network import Fusion, VisualProjection
-from pipeline.training.scenes import Scenes, SceneSource
+from pipeline.training.scenes.compose import MASKED
+from pipeline.training.scenes.source import Scenes, SceneSource
 
 BATCH = 64
 AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, follow the trained ones

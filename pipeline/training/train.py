@@ -25,7 +25,6 @@ from operators.models.bundle import Bundle, Label
 from pipeline.training import licences
 from pipeline.training.acoustics import sounds_of, train_acoustic
 from pipeline.training.calibrate import Calibration, calibrate, score_scenes, thresholds
-from pipeline.training.compose import Shape
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
@@ -42,7 +41,8 @@ from pipeline.training.network import (
     VisualProjection,
     VisualTrunk,
 )
-from pipeline.training.scenes import SceneSource
+from pipeline.training.scenes.compose import Shape
+from pipeline.training.scenes.source import SceneSource
 from pipeline.training.split import Part, Source, split
 
 log = logging.getLogger(__name__)

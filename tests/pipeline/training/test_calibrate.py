@@ -9,8 +9,8 @@ import torch  # noqa: E402
 
 from operators.models.bundle import Label  # noqa: E402
 from pipeline.training.calibrate import calibrate, spans, thresholds  # noqa: E402
-from pipeline.training.compose import MASKED  # noqa: E402
-from pipeline.training.matching import Span  # noqa: E402
+from pipeline.training.measuring.matching import Span  # noqa: E402
+from pipeline.training.scenes.compose import MASKED  # noqa: E402
 
 LABEL = Label(name="siren", sense="acoustic", alertable=True, open=0.6, close=0.3, min_length_s=1.0, merge_gap_s=1.0)
 

@@ -16,8 +16,8 @@ from operators.errors import BundleError  # noqa: E402
 from operators.models.bundle import Bundle, Label, load  # noqa: E402
 from pipeline.training import export as exporting  # noqa: E402
 from pipeline.training.export import Facts, Networks, check_parity, export  # noqa: E402
+from pipeline.training.exporting.parity import AGREEMENT, SERVING  # noqa: E402
 from pipeline.training.network import Fusion, LogMel, ServedFusion  # noqa: E402
-from pipeline.training.parity import AGREEMENT, SERVING  # noqa: E402
 
 pytestmark = pytest.mark.slow
 LABELS = tuple(Label(name=name, sense="both", alertable=True, open=0.5, close=0.25, min_length_s=1.0, merge_gap_s=1.0)

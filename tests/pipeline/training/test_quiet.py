@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from operators.models.bundle import load
 from pipeline.training.evaluate import evaluate
-from pipeline.training.report import tables
+from pipeline.training.measuring.report import tables
 from tests.media import make_video
 from tests.tiny_bundle import make_bundle
 

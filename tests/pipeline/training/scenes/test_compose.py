@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the train extra is not installed")
+
+from pipeline.training.dataset import NOBODY, UNKNOWN, Row
+from pipeline.training.features import Features
+from pipeline.training.network import VISUAL_FEATURES
+from pipeline.training.scenes.compose import MASKED, PictureComposer, Shape, SoundComposer, own_sound
+from pipeline.training.scenes.source import _both
+
+HOP = 8_000
+SHAPE = Shape(steps=12, hop=HOP, labels=("fight", "siren", "gun_shot"))
+BLACK = np.zeros(VISUAL_FEATURES, np.float16)
+
+
+def sound(label: str, steps: float) -> Features:
+    samples = (0.3 * np.random.default_rng(0).standard_normal(int(steps * HOP))).astype(np.float16)
+    return Features(Row(2, f"{label}.wav", label, ("s", label)), samples,
+                    np.zeros((2, 0, VISUAL_FEATURES), np.float16), np.zeros((2, VISUAL_FEATURES), np.float16))
+
+
+def picture(label: str, steps: int) -> Features:
+    return Features(Row(2, f"{label}.mp4", label, ("s", label)), np.zeros(0, np.float16),
+                    np.ones((2, steps, VISUAL_FEATURES), np.float16), np.full((2, VISUAL_FEATURES), 2, np.float16))
+
+
+def sounds(*clips: Features) -> SoundComposer:
+    return SoundComposer(clips, SHAPE, np.random.default_rng(0))
+
+
+def test_a_step_is_labelled_while_the_sound_lasts() -> None:
+    clip = sound("siren", 4)
+    track = sounds(clip).alone(clip)
+    assert track.events[:, 1].tolist() == [1.0] * 4 + [0.0] * 8
+    assert not track.events[:, [0, 2]].any()
+    assert not track.samples[4 * HOP:].any()
+    assert (track.sentiment == NOBODY).all()
+
+
+def test_a_step_hardly_begun_is_not_asked() -> None:
+    clip = sound("siren", 4.25)
+    assert sounds(clip).alone(clip).events[3:6, 1].tolist() == [1.0, MASKED, 0.0]
+
+
+def test_a_voice_gives_its_steps_a_sentiment_and_no_event() -> None:
+    clip = sound("angry", 4)
+    track = sounds(clip).alone(clip)
+    assert track.sentiment.tolist() == [1] * 4 + [NOBODY] * 8
+    assert not track.events.any()
+
+
+def test_a_baby_is_somebody_but_of_no_labelled_sentiment() -> None:
+    clip = sound("crying_baby", 2)
+    assert sounds(clip).alone(clip).sentiment[:2].tolist() == [UNKNOWN] * 2
+
+
+def test_drawn_tracks_are_finite_within_full_scale_and_differ() -> None:
+    composer = sounds(sound("siren", 3), sound("noise", 5), sound("happy", 6), sound("gun_shot", 1))
+    tracks = [composer.draw() for _ in range(30)]
+    assert all(np.isfinite(track.samples).all() and np.abs(track.samples).max() <= 1.5 for track in tracks)
+    assert {track.samples.shape for track in tracks} == {(SHAPE.samples,)}
+    assert len({track.samples.tobytes() for track in tracks}) > 20
+    assert any(track.events[:, 2].any() for track in tracks)
+
+
+def test_a_clips_own_sound_says_nothing_of_labels_it_was_not_asked_about() -> None:
+    track = own_sound(picture("no_fight", 3), SHAPE)
+    assert track.events[0].tolist() == [0.0, MASKED, MASKED]
+    assert (track.sentiment == UNKNOWN).all()
+
+
+def test_pictures_are_labelled_while_they_are_shown() -> None:
+    clips = [picture("fight", 3), picture("no_fight", 4)]
+    composer = PictureComposer(clips, SHAPE, BLACK, np.random.default_rng(0))
+    alone = composer.alone(clips[0])
+    assert alone.events[:, 0].tolist() == [1.0] * 3 + [0.0] * 9
+    assert alone.valid.tolist() == [True] * 3 + [False] * 9
+    drawn = [composer.draw() for _ in range(40)]
+    assert any(track.valid.all() for track in drawn)
+    assert any(not track.valid.any() for track in drawn)
+    assert any((track.visual == 2).all(axis=1).any() for track in drawn)  # a cut from one clip to the next
+
+
+def test_a_scene_holds_what_either_sense_shows_and_asks_nothing_it_does_not_know() -> None:
+    seen, heard = np.array([[1.0, 0.0, 0.0, MASKED]]), np.array([[MASKED, 0.0, 1.0, 0.0]])
+    assert _both(seen, heard).tolist() == [[1.0, 0.0, 1.0, MASKED]]
