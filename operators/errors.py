@@ -7,6 +7,7 @@
     │   └── UnsupportedSource    nothing in it that Lookout can see or hear
     ├── MediaError               a segment that does not decode
     ├── CodecError               bytes that are not the record they claim to be
+    ├── LethalRecord             what killed the process, again and again, is not tried any more
     ├── BundleError              a model bundle that is incomplete, altered or does not fit (exit code 2)
     ├── BackendError             an inference engine that cannot load or run a graph
     ├── LogError                 the log cannot be read or written
@@ -22,6 +23,8 @@ and never carries a credential.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 
 class LookoutError(Exception):
@@ -56,6 +59,10 @@ class MediaError(LookoutError):
 
 class CodecError(LookoutError):
     """Bytes from a topic are not the record they claim to be, or of a version not known here."""
+
+
+class LethalRecord(LookoutError):
+    """A record that kills every process which has it in hand."""
 
 
 class BundleError(LookoutError):
@@ -100,3 +107,10 @@ class DeliveryRefused(DeliveryError):
     """The receiver cannot ever take this alert (gone, forbidden address, malformed)."""
 
     retriable = False
+
+
+def every_kind(root: type[LookoutError] = LookoutError) -> Iterator[type[LookoutError]]:
+    """The classes of the tree, each once."""
+    yield root
+    for kind in root.__subclasses__():
+        yield from every_kind(kind)

@@ -64,6 +64,9 @@ class Segment(Record, frozen=True, kw_only=True):
     media: bytes = b""  # Matroska; time 0 is `start_ns`. Empty only where `final` adds nothing
 
 
+SILENT_DBFS = -100.0  # a digital silence: connected, and nothing to hear
+
+
 class Health(msgspec.Struct, frozen=True):
     """What decoding one segment told about its camera."""
 
@@ -73,6 +76,11 @@ class Health(msgspec.Struct, frozen=True):
     shed: dict[str, int] = {}  # reason -> pictures not looked at
     level_dbfs: float | None = None  # sound level, 0 is full scale; None: no sound
     skew_ns: int | None = None  # sound ahead of picture; None unless both are there
+
+    @property
+    def heard(self) -> bool:
+        """Whether there was anything to hear, however quiet."""
+        return self.level_dbfs is not None and self.level_dbfs > SILENT_DBFS
 
 
 class Clip(Record, frozen=True, kw_only=True):

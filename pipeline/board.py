@@ -15,7 +15,6 @@ from pipeline.watcher import TravellingRecord, Watcher
 
 RATE_OVER_NS = 5 * NS_PER_S  # frames/s is a mean over this span
 RECENT_EVENTS = 8
-SILENT_DBFS = -100.0  # a digital silence: connected, and nothing to hear
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,10 @@ class Board(Watcher):
             row, frames=row.frames + health.frames, level_dbfs=health.level_dbfs, skew_ns=health.skew_ns,
             frames_per_s=counted * NS_PER_S / span_ns if span_ns else 0.0, waiting=max(0, row.waiting - 1),
             media_ns=row.media_ns + record.duration_ns)
-        totals, heard = self._totals, health.level_dbfs is not None and health.level_dbfs > SILENT_DBFS
+        totals = self._totals
         self._totals = replace(totals, frames=totals.frames + health.frames,
                                media_ns=totals.media_ns + record.duration_ns,
-                               heard_ns=totals.heard_ns + (record.duration_ns if heard else 0))
+                               heard_ns=totals.heard_ns + (record.duration_ns if health.heard else 0))
 
     def _on_event(self, event: Event) -> None:
         row = self._row(event.camera)

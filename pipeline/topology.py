@@ -27,7 +27,7 @@ from pipeline.perceive import Perceive
 from pipeline.settings import LogSettings, LookoutSettings
 from pipeline.topics.base import TopicSettings
 
-CAPTURE = "capture"
+CAPTURE, DELIVER = "capture", "deliver"
 CAMERAS, SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "cameras", "segments", "embeddings", "events", "alerts"
 
 JSON_COMPRESSION = "zstd"  # media and vectors are as small as they get
@@ -63,11 +63,14 @@ class Parts:
     outbox: Outbox  # built by the caller, who has the secrets and asks it what is still to be delivered
     on_suppressed: Callable[[Suppressed], None] = lambda suppressed: None
     on_fallback: Callable[[str, str], None] = lambda engine, reason: None
+    on_engine: Callable[[str, str, str], None] = lambda graph, engine, precision: None
 
     def engine(self, graph: Graph, backend: BackendName, batch: int, threads: int) -> Backend:
         """One graph of the bundle, loaded."""
-        return load_backend(self.bundle, graph, batch=batch, backend=backend, threads=threads or None,
-                            on_fallback=self.on_fallback)
+        loaded = load_backend(self.bundle, graph, batch=batch, backend=backend, threads=threads or None,
+                              on_fallback=self.on_fallback)
+        self.on_engine(loaded.path.stem, loaded.name, loaded.precision)
+        return loaded
 
 
 def _perceive(parts: Parts) -> Operator[Any, Any]:
@@ -103,7 +106,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(Lane("perceive", SEGMENTS, EMBEDDINGS, max_records=16), _perceive),
     Stage(Lane("fuse", EMBEDDINGS, EVENTS, max_records=64), _fuse),
     Stage(Lane("notify", EVENTS, ALERTS, max_records=256), _notify),
-    Stage(Lane("deliver", ALERTS, None, max_records=256), _deliver),
+    Stage(Lane(DELIVER, ALERTS, None, max_records=256), _deliver),
 )
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 from typing_extensions import override
 
 from operators.clock import NS_PER_S
-from operators.records import Event
-from pipeline.board import SILENT_DBFS, Board, CameraRow
+from operators.records import SILENT_DBFS, Event
+from pipeline.board import Board, CameraRow
 from pipeline.watcher import TravellingRecord, Watcher
 
 log = logging.getLogger(__name__)

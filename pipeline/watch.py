@@ -119,8 +119,9 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         live = console.is_terminal and not options.json
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
         parts = Parts(settings, bundle, clock, outbox, on_suppressed=metrics.on_suppressed,
-                      on_fallback=lambda engine, _: metrics.on_fallback(engine))
+                      on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
         local = Local(parts, log_, watcher, stop, lines)
+        metrics.expect(stages=local.beats, endpoints=[sink.name for sink in sinks])
         built.set()
         if health:
             for name, beat in local.beats.items():
@@ -154,14 +155,10 @@ def _check(settings: LookoutSettings, bundle: Bundle, clock: Clock) -> None:
 
 def _tick(local: Local, board: Board, metrics: Metrics, outbox: Outbox) -> None:
     """Look at what does not announce itself."""
-    before = {row.name: row.status for row in board.rows()}
-    for capture in local.captures:
-        name, status = capture.camera.name, capture.camera.status
-        metrics.on_connection(name, status.state == "connected")
-        known = before.get(name)
-        for _ in range(status.reconnects - (known.reconnects if known else 0)):
-            metrics.on_reconnect(name)
+    statuses = {capture.camera.name: capture.camera.status for capture in local.captures}
+    for name, status in statuses.items():
         board.on_status(name, status)
+    metrics.on_cameras(statuses)
     metrics.on_pending(outbox.pending)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 import msgspec
 
-from operators.capture.camera import CameraSettings
+from operators.capture.camera import Camera, CameraSettings, CameraStatus
 from operators.clock import NS_PER_S, Clock
 from operators.errors import Fenced, LogUnavailable, LookoutError, SettingsError
 from pipeline.background import in_background
@@ -37,6 +37,7 @@ class _Captured:
     partition: int
     stop: threading.Event
     result: Future[None]
+    opened: list[Camera]  # by its thread, as soon as the log has told where it was left
     restart_ns: int | None = None  # when it is tried again, once it has failed
 
 
@@ -54,6 +55,11 @@ class CaptureStage:
     def beat_ns(self) -> int:
         """Monotonic time of the loop's last turn."""
         return self._beat_ns
+
+    def statuses(self) -> Mapping[str, CameraStatus]:
+        """Every camera captured here, as it is now. Any thread may ask."""
+        return {name: camera.opened[0].status if camera.opened else CameraStatus()
+                for name, camera in list(self._cameras.items())}
 
     def run(self, stop: threading.Event) -> None:
         """Capture until `stop` is set."""
@@ -96,12 +102,14 @@ class CaptureStage:
             log.info("camera %s: captured here", name)
 
     def _start(self, name: str, settings: CameraSettings, partition: int, log_: Log) -> _Captured:
-        stop = threading.Event()
+        stop, opened = threading.Event(), list[Camera]()
 
         def capture() -> None:
-            CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop).run()
+            worker = CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop)
+            opened.append(worker.camera)
+            worker.run()
 
-        return _Captured(settings, partition, stop, in_background(f"camera {name}", capture)[1])
+        return _Captured(settings, partition, stop, in_background(f"camera {name}", capture)[1], opened)
 
     def _restart_failed(self) -> None:
         for name, camera in list(self._cameras.items()):

@@ -23,7 +23,7 @@ from pipeline.health import HealthServer, beating
 from pipeline.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.topics.kafka_log import KafkaLog
-from pipeline.topology import CAPTURE, STAGES, Parts
+from pipeline.topology import CAPTURE, DELIVER, STAGES, Parts
 from pipeline.watch import stopped_by_signals
 from pipeline.watcher import Watchers
 from pipeline.worker import Worker
@@ -41,6 +41,7 @@ class _Stage:
     name: str
     run: Callable[[threading.Event], None]
     beat_ns: Callable[[], int]
+    tick: Callable[[], None] = lambda: None  # looks at what does not announce itself
 
 
 def kafka_log(settings: LookoutSettings) -> KafkaLog:
@@ -100,7 +101,8 @@ def _run(stages: Sequence[_Stage], stop: threading.Event) -> list[str]:
         log.info("%s: at work", stage.name)
         running[in_background(stage.name, stage.run, stop)[1]] = stage.name
     while not stop.is_set() and not wait(running, TICK_S, FIRST_COMPLETED).done:
-        pass
+        for stage in stages:
+            stage.tick()
     stop.set()
     failed = []
     for result, name in running.items():
@@ -116,22 +118,25 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
     built = []
     if CAPTURE in names:
         capture = CaptureStage(lambda: kafka_log(settings), settings.log, clock, watcher)
-        built.append(_Stage(CAPTURE, capture.run, capture.beat_ns))
+        built.append(_Stage(CAPTURE, capture.run, capture.beat_ns, lambda: metrics.on_cameras(capture.statuses())))
     stages = [stage for stage in STAGES if stage.lane.stage in names]
     if stages:
         bundle = load_bundle(settings.model)
         _check(settings, bundle)
-        parts = Parts(settings, bundle, clock, _outbox(settings, data, clock, metrics) if "deliver" in names
-                      else Outbox([]), on_suppressed=metrics.on_suppressed,
-                      on_fallback=lambda engine, _: metrics.on_fallback(engine))
+        outbox = _outbox(settings, data, clock, metrics) if DELIVER in names else Outbox([])
+        parts = Parts(settings, bundle, clock, outbox, on_suppressed=metrics.on_suppressed,
+                      on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
+        ticks = {DELIVER: lambda: metrics.on_pending(outbox.pending)}
         for stage in stages:
-            worker = Worker(stage.lane, stage.build(parts), log_, clock, watcher)
-            built.append(_Stage(stage.lane.stage, worker.run, worker.beat_ns))
+            name, worker = stage.lane.stage, Worker(stage.lane, stage.build(parts), log_, clock, watcher)
+            built.append(_Stage(name, worker.run, worker.beat_ns, ticks.get(name, lambda: None)))
+        metrics.expect(stages=[stage.lane.stage for stage in stages])
     return built
 
 
 def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metrics) -> Outbox:
     sinks = [Webhook(webhook, data / "secrets", clock) for webhook in settings.webhooks]
+    metrics.expect(endpoints=[sink.name for sink in sinks])
     routes = {rule.name: rule.webhooks for rule in settings.rules if rule.webhooks}
     return Outbox(sinks, routes, clock=clock, on_delivery=metrics.on_delivery)
 

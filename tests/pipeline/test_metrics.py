@@ -11,18 +11,20 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from operators.capture.camera import CameraStatus
 from operators.clock import NS_PER_S, ManualClock
 from operators.notify.alerter import Suppressed
 from operators.notify.outbox import Delivery
-from operators.records import Embedding, Health, Segment
-from pipeline.metrics import Metrics
+from operators.records import SILENT_DBFS, Embedding, Health, Segment
+from pipeline import series
+from pipeline.metrics import DEAD_REASONS, UNEXPECTED, Metrics
 from tests.operators.notify.events import T0, an_alert, an_event
 
 
-def an_embedding(camera: str = "lobby", **health: Any) -> Embedding:
+def an_embedding(camera: str = "lobby", **fields: Any) -> Embedding:
     return Embedding(camera=camera, session="s1", sequence=0, start_ns=T0, duration_ns=NS_PER_S, steps=0,
                      step_ns_raw=b"", visual_raw=b"", visual_valid_raw=b"", acoustic_raw=b"", acoustic_valid_raw=b"",
-                     health=Health(**health))
+                     **{"health": Health(), "received_ns": T0, **fields})
 
 
 def a_segment() -> Segment:
@@ -40,11 +42,13 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
 def used(clock: ManualClock | None = None) -> Metrics:
     """Metrics in which everything has happened."""
     metrics = Metrics(clock or ManualClock(T0 + NS_PER_S))
-    metrics.on_connection("lobby", True)
-    metrics.on_reconnect("lobby")
+    metrics.on_cameras({"lobby": CameraStatus(state="connected", reconnects=1, packets=9, errors={"timeout": 2},
+                                              dropped={"late": 3})})
+    metrics.expect(stages=["fuse"], endpoints=["guard"])
+    metrics.on_engine("fusion", "openvino", "bf16")
     for record in (a_segment(), an_event(), an_alert(),
-                   an_embedding(frames=25, sampled=4, decode_errors=2, shed={"sampling": 5, "overload": 3},
-                                level_dbfs=-30.5, skew_ns=40_000_000)):
+                   an_embedding(health=Health(frames=25, sampled=4, decode_errors=2, level_dbfs=-30.5,
+                                              shed={"sampling": 5, "overload": 3}, skew_ns=40_000_000))):
         metrics.on_output("stage", record)
     metrics.on_batch("fuse", 3, 0.02)
     metrics.on_lag("fuse", 7)
@@ -59,8 +63,9 @@ def used(clock: ManualClock | None = None) -> Metrics:
 
 def test_a_cameras_pictures_add_up() -> None:
     metrics = Metrics()
-    metrics.on_output("perceive", an_embedding(frames=25, sampled=4, shed={"sampling": 5, "overload": 3}))
-    metrics.on_output("perceive", an_embedding(frames=10, sampled=2, shed={"sampling": 1}))
+    for health in (Health(frames=25, sampled=4, shed={"sampling": 5, "overload": 3}),
+                   Health(frames=10, sampled=2, shed={"sampling": 1})):
+        metrics.on_output("perceive", an_embedding(health=health))
     found = samples(metrics)
     shed = {key[1][1]: value for key, value in found.items() if key[0] == "lookout_frames_shed_total"}
     assert shed == {"sampling": 6, "overload": 3}
@@ -76,6 +81,8 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_reconnects_total", ("lobby",)): 1,
         ("lookout_segments_total", ("lobby",)): 1,
         ("lookout_segment_bytes_total", ("lobby",)): 1000,
+        ("lookout_capture_errors_total", ("lobby", "timeout")): 2,
+        ("lookout_packets_dropped_total", ("lobby", "late")): 3,
         ("lookout_decode_errors_total", ("lobby",)): 2,
         ("lookout_audio_level_dbfs", ("lobby",)): -30.5,
         ("lookout_audio_video_skew_seconds", ("lobby",)): 0.04,
@@ -83,6 +90,7 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_stage_batch_size_sum", ("fuse",)): 3,
         ("lookout_stage_lag_records", ("fuse",)): 7,
         ("lookout_dead_letters_total", ("CodecError", "fuse")): 1,
+        ("lookout_engine_info", ("openvino", "fusion", "bf16")): 1,
         ("lookout_engine_fallbacks_total", ("openvino",)): 1,
         ("lookout_events_total", ("lobby", "open", "siren")): 1,
         ("lookout_segment_to_event_seconds_sum", ()): 1.0,
@@ -98,16 +106,103 @@ def test_everything_reported_is_counted() -> None:
 
 def test_a_camera_that_never_failed_shows_zero_reconnects() -> None:
     metrics = Metrics()
-    metrics.on_connection("lobby", True)
-    metrics.on_connection("lobby", False)
+    for state in ("connected", "waiting"):
+        metrics.on_cameras({"lobby": CameraStatus(state=state)})
     found = samples(metrics)
     assert found["lookout_camera_connected", ("lobby",)] == 0
     assert found["lookout_reconnects_total", ("lobby",)] == 0
 
 
+def test_what_a_camera_counts_is_counted_once_and_also_when_it_begins_anew() -> None:
+    metrics = Metrics()
+    looks = (CameraStatus(packets=10, reconnects=1, errors={"timeout": 1}),
+             CameraStatus(packets=20, reconnects=2, errors={"timeout": 1, "read": 1}),
+             CameraStatus(packets=5, reconnects=1, errors={"timeout": 1}))  # another object for the same camera
+    for status in looks:
+        metrics.on_cameras({"lobby": status})
+    found = samples(metrics)
+    assert found["lookout_reconnects_total", ("lobby",)] == 3
+    assert found["lookout_capture_errors_total", ("lobby", "timeout")] == 2
+    assert found["lookout_capture_errors_total", ("lobby", "read")] == 1
+
+
+def test_a_camera_that_never_gave_a_segment_is_silent_since_capture_began() -> None:
+    clock = ManualClock(T0)
+    metrics = Metrics(clock)
+    for _ in range(3):
+        metrics.on_cameras({"lobby": CameraStatus()})
+        clock.sleep(60)
+    assert samples(metrics)["lookout_camera_captured_timestamp_seconds", ("lobby",)] == T0 / NS_PER_S
+
+
+@pytest.mark.parametrize("now", [{}, {"lobby": CameraStatus(state="ended")}], ids=["moved away", "ended"])
+def test_a_camera_that_is_not_captured_here_any_more_is_forgotten(now: dict[str, CameraStatus]) -> None:
+    metrics = Metrics()
+    metrics.on_cameras({"lobby": CameraStatus(state="connected")})
+    metrics.on_output("capture", a_segment())
+    metrics.on_cameras(now)
+    gauges = {"lookout_camera_connected", "lookout_camera_captured_timestamp_seconds"}
+    assert not gauges & {name for name, _ in samples(metrics)}
+
+
+def test_seen_and_heard_say_when_it_last_was() -> None:
+    metrics = Metrics()
+    arrivals = [T0 + i * NS_PER_S for i in range(4)]
+    healths: list[dict[str, Any]] = [
+        {"frames": 25, "level_dbfs": -30.0},
+        {"frames": 25, "level_dbfs": SILENT_DBFS},  # connected, and nothing to hear
+        {"frames": 25, "shed": {"overload": 25}},  # nothing decoded, no sound
+        {}]
+    expected = [(0, 0), (1, 0), (1, 0), (1, 0)]
+    for arrived_ns, health, (seen, heard) in zip(arrivals, healths, expected, strict=True):
+        metrics.on_output("perceive", an_embedding(received_ns=arrived_ns, health=Health(**health)))
+        found = samples(metrics)
+        assert found["lookout_camera_perceived_timestamp_seconds", ("lobby",)] == arrived_ns / NS_PER_S
+        assert found["lookout_camera_seen_timestamp_seconds", ("lobby",)] == arrivals[seen] / NS_PER_S
+        assert found["lookout_camera_heard_timestamp_seconds", ("lobby",)] == arrivals[heard] / NS_PER_S
+
+
+def test_a_file_that_was_worked_through_is_neither_blind_nor_deaf() -> None:
+    metrics = Metrics()
+    last: dict[str, Any] = {"media_start_ns": NS_PER_S, "health": Health(frames=25, level_dbfs=-30.0)}
+    metrics.on_output("perceive", an_embedding(**last))
+    assert [name for name, labels in samples(metrics) if labels and "timestamp" in name]
+    metrics.on_output("perceive", an_embedding(**last, final=True))
+    assert not [name for name, labels in samples(metrics) if labels and ("timestamp" in name or "audio" in name)]
+
+
+def test_the_first_dead_letter_is_an_increase_and_errors_nobody_foresaw_share_a_reason() -> None:
+    metrics = Metrics()
+    metrics.expect(stages=["fuse"], endpoints=["guard"])
+    found = samples(metrics)
+    assert {found["lookout_dead_letters_total", (reason, "fuse")] for reason in DEAD_REASONS} == {0}
+    assert {found["lookout_deliveries_total", ("guard", result)] for result in ("delivered", "retried", "dead")} == {0}
+    for reason in ("CodecError", "ValueError", "KeyError"):
+        metrics.on_dead("fuse", reason)
+    found = samples(metrics)
+    assert found["lookout_dead_letters_total", ("CodecError", "fuse")] == 1
+    assert found["lookout_dead_letters_total", (UNEXPECTED, "fuse")] == 2
+
+
+def test_no_stream_of_names_grows_a_family_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "MAX_LABEL_SETS", 10)
+    metrics = Metrics()
+    for i in range(1000):
+        metrics.on_output("perceive", an_embedding(f"camera{i}", health=Health(frames=1, shed={f"reason{i}": 1})))
+        metrics.on_output("fuse", an_event(camera=f"camera{i}", label=f"label{i}"))
+        metrics.on_cameras({f"camera{i}": CameraStatus(state="connected", errors={f"kind{i}": 1})})
+        metrics.on_dead("fuse", f"error{i}")
+    found = samples(metrics)
+    counted = {name: [value for (of, _), value in found.items() if of == name] for name, _ in found}
+    assert max(len(values) for name, values in counted.items() if not name.endswith("_bucket")) == 11
+    for name in ("lookout_frames_received_total", "lookout_frames_shed_total", "lookout_events_total"):
+        assert sum(counted[name]) == 1000
+    assert found["lookout_frames_shed_total", (series.OTHER, series.OTHER)] == 990
+
+
 def test_sound_that_ends_takes_its_gauges_along() -> None:
     metrics = Metrics()
-    metrics.on_output("perceive", an_embedding(level_dbfs=-20.0, skew_ns=1_000_000))
+    metrics.on_output("perceive", an_embedding(health=Health(level_dbfs=-20.0, skew_ns=1_000_000)))
     metrics.on_output("perceive", an_embedding())
     metrics.on_output("perceive", an_embedding("gate"))
     names = {name for name, labels in samples(metrics) if labels}
