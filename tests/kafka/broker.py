@@ -6,6 +6,7 @@ Its jars come once from Maven Central, pinned by pom.xml, into the user's cache 
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import shutil
 import signal
@@ -168,17 +169,22 @@ def missing() -> str:
 def jars() -> Path:
     """The folder with the broker's jars, fetched where it is not there yet; skips the test where it cannot be."""
     folder = _jars_folder()
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
-            try:
-                _run("mvn", "-B", "-q", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={fresh}/jars",
-                     "-DincludeScope=runtime", timeout_s=FETCH_S)
-            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-                pytest.skip(f"Maven cannot fetch Kafka's jars: {error}")
-            if not folder.exists():
-                Path(fresh, "jars").rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes test at once; one fetches
+        if not folder.exists():
+            _fetch(folder)
     return folder
+
+
+def _fetch(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
+        try:
+            _run("mvn", "-B", "-q", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={fresh}/jars",
+                 "-DincludeScope=runtime", timeout_s=FETCH_S)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"Maven cannot fetch Kafka's jars: {error}")
+        Path(fresh, "jars").rename(folder)
 
 
 def _jars_folder() -> Path:
