@@ -24,6 +24,7 @@ from operators.models.bundle import Bundle, Graph
 from operators.notify.alerter import Alerter, Suppressed
 from operators.notify.outbox import Outbox
 from pipeline.perceive import Perceive
+from pipeline.refused import LETTER_BYTES
 from pipeline.settings import LogSettings, LookoutSettings
 from pipeline.topics.base import TopicSettings
 
@@ -119,5 +120,6 @@ def topics(settings: LogSettings) -> tuple[TopicSettings, ...]:
         TopicSettings(EMBEDDINGS, partitions, settings.segments_retention_s),
         TopicSettings(EVENTS, partitions, kept_s, compression=JSON_COMPRESSION),
         TopicSettings(ALERTS, partitions, kept_s, compression=JSON_COMPRESSION),
-        *(TopicSettings(dead_letter_topic(stage.lane.stage), partitions, kept_s) for stage in STAGES),
+        *(TopicSettings(dead_letter_topic(stage.lane.stage), partitions, kept_s,
+                        max_record_bytes=TopicSettings.max_record_bytes + LETTER_BYTES) for stage in STAGES),
     )

@@ -1,7 +1,8 @@
 """One stage at work: poll, process, and commit outputs, state and offsets in one transaction.
 
 A worker that dies at any instant leaves nothing half done: the next one restores the state of the
-last transaction, sees again the few records that state leaves out, and goes on behind them.
+last transaction, sees again the few records that state leaves out, and goes on behind them. A record
+that it dies of, again and again, goes to the dead-letter topic: see `in_hand`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from operators.base import Operator, Rejected
 from operators.clock import NS_PER_S, Clock
-from operators.errors import CodecError, Fenced, LogUnavailable
+from operators.errors import CodecError, Fenced, LethalRecord, LogError, LogUnavailable, LookoutError
 from pipeline import codec
+from pipeline.in_hand import InHand
 from pipeline.refused import Refused, camera_of, reason
 from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
 from pipeline.topology import Lane
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2  # how long an idle worker waits for records before it looks at the time
 RETRY_S = 0.5  # how long a worker waits before it tries a log that did not answer again
 LAG_EVERY_NS = NS_PER_S  # between two looks at what waits for the stage
+TRIES = 3  # of one record, where its error says that trying again may help
 RECALLED = 64  # offsets remembered per camera; operators recall no more records than that
 
 
@@ -47,9 +51,12 @@ class Worker:
         self._lane, self._operator, self._log, self._clock, self._watcher = lane, operator, log_, clock, watcher
         self._partitions = log_.partitions(lane.consumes)
         self._writer = self._new_writer()
+        self._in_hand = InHand(log_, lane.stage)
+        self._most = lane.max_records
         self._fenced = False
         self._offsets: dict[str, deque[int]] = {}
         self._rebuild_needed = True
+        self._stop = threading.Event()
         self._beat_ns = clock.monotonic_ns()
         self._lag_due_ns = self._beat_ns
 
@@ -59,6 +66,8 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the batch under way is finished and committed first."""
+        self._stop = stop
+
         def moved(partitions: frozenset[int]) -> None:
             self._rebuild_needed = True
 
@@ -69,11 +78,12 @@ class Worker:
                 self._beat_ns = self._clock.monotonic_ns()
                 last = stop.is_set()  # then nothing more is read, but what became due meanwhile is committed
                 try:
-                    self._turn(consumer, 0 if last else self._lane.max_records)
+                    self._turn(consumer, 0 if last else self._most)
                 except Fenced as error:
                     log.info("%s: %s; going on with what is still ours", self._lane.stage, error)
                     consumer.seek_to_committed()
                     self._rebuild_needed = True
+                    self._most = max(1, self._most // 2)  # it may have taken too long for the group's patience
                     if self._fenced:  # not once and by the group: a log that was long out of reach gave the name up
                         self._writer = self._new_writer()
                     self._fenced = True
@@ -82,6 +92,10 @@ class Worker:
                     consumer.seek_to_committed()
                     self._rebuild_needed = True
                     stop.wait(RETRY_S)
+        except LogError:  # which is no fault of the records in hand
+            with suppress(LogError):
+                self._in_hand.withdraw(self._writer)
+            raise
         finally:
             self._operator.close()
             consumer.close()
@@ -102,13 +116,20 @@ class Worker:
         return f"{self._lane.stage}-{secrets.token_hex(8)}"
 
     def _turn(self, consumer: Consumer, max_records: int) -> None:
-        """One poll and, if there is anything to do, one transaction."""
+        """One poll and, as a rule, at most one transaction."""
         self._tell_lag()
         messages = consumer.poll(max_records, POLL_S) if max_records else ()
         if self._rebuild_needed:
+            self._in_hand.begin(consumer)
             self._rebuild(consumer)
             self._rebuild_needed = False
+        for batch in self._in_hand.batches(messages):
+            self._take(consumer, batch)
+
+    def _take(self, consumer: Consumer, messages: Sequence[Message]) -> None:
+        """Process a batch, maybe an empty one, and commit what came of it."""
         started_ns = self._clock.monotonic_ns()
+        self._in_hand.note(self._writer, consumer, messages)
         outputs, dead = self._process(consumer, messages)
         due, given_up = _sorted_out(self._operator.advance(self._clock.now_ns()), {})
         outputs, dead = outputs + due, dead + given_up
@@ -120,8 +141,10 @@ class Worker:
         offsets |= {message.partition: message.offset + 1 for message in messages}
         with self._log.transaction(self._writer) as transaction:
             self._write(transaction, outputs, dead, state)
+            self._in_hand.keep(transaction, [item.message for item in dead if item.message])
             transaction.commit(consumer, offsets)  # refuses a worker that lost its place, also if nothing was read
-        self._fenced = False
+        self._in_hand.came_back(offsets)
+        self._fenced, self._most = False, min(2 * self._most, self._lane.max_records)
         self._tell(messages, outputs, dead, started_ns)
 
     def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[Refused]]:
@@ -145,8 +168,9 @@ class Worker:
         dead: list[Refused] = []
         for message in messages:
             try:
+                self._in_hand.check(message)
                 records.append((message, codec.decode(message)))
-            except CodecError as error:
+            except (CodecError, LethalRecord) as error:
                 dead.append(Refused(error, message))
         return records, dead
 
@@ -162,7 +186,7 @@ class Worker:
         dead: list[Refused] = []
         for record in records:
             try:
-                made, refused = self._call([record])
+                made, refused = self._tried(record)
             except (Fenced, LogUnavailable):
                 raise
             except Exception as error: # counted, logged and dead-lettered with its traceback
@@ -171,6 +195,18 @@ class Worker:
                 outputs += made
                 dead += refused
         return outputs, dead
+
+    def _tried(self, record: tuple[Message, Any]) -> tuple[list[Any], list[Refused]]:
+        """Give a record alone, several times where its error says that this may help."""
+        for pause_s in [RETRY_S] * (TRIES - 1):
+            try:
+                return self._call([record])
+            except LookoutError as error:
+                if not error.retriable or isinstance(error, LogError):
+                    raise
+                log.warning("%s: %s; trying again", self._lane.stage, error)
+                self._stop.wait(pause_s)
+        return self._call([record])
 
     def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[Refused],
                state: Mapping[str, bytes]) -> None:
@@ -219,7 +255,8 @@ class Worker:
         if not firsts:
             return []
         stored = self._log.read(self._lane.consumes, partition, min(firsts.values()), committed)
-        messages = [message for message in stored if message.offset >= firsts.get(message.key, committed)]
+        messages = [message for message in stored if message.offset >= firsts.get(message.key, committed)
+                    and not self._in_hand.is_lethal(message)]
         records, _ = self._decode(messages)  # one that does not decode is a dead letter already
         for message, _record in records:
             self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
