@@ -1,42 +1,74 @@
-"""A correction of kafka-python 3.0: how a member learns that it has joined its group.
+"""Corrections of kafka-python 3.0: how a member joins its group again and again, and what it holds meanwhile.
 
-Joining goes on in the client's own thread, while `poll` waits for it. When `poll` is left before that
-has ended, and it ends before the next `poll`, the client forgets the result: it joins anew, or, where it
-was new metadata that made it join, waits for ever. So here joining ends only while `poll` is waiting.
+Joining goes on in the client's own thread, while `poll` waits for it. As kafka-python has it, when `poll`
+is left before that has ended, and it ends before the next `poll`, the client forgets the result: it joins
+anew, or, where it was new metadata that made it join, waits for ever. And until every other member has
+joined too, `poll` gives nothing, although nobody else can have this member's partitions before that.
+
+So here joining ends only while somebody waits for it, and `poll` reads on while the group waits for others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 
 from kafka import KafkaConsumer
+from kafka.structs import ConsumerGroupMetadata
 
-LOOK_S = 0.005  # how often the end of joining looks whether somebody waits for it
+JOIN_POLL_S = 0.05  # waited for the end of joining, each time somebody looks
+
+_LOOK_S = 0.005  # how often the end of joining looks whether somebody waits for it
+_HAND_OVER_S = 0.02  # somebody who waits no longer than this might be gone before
 
 
 class Joining:
-    """Watches over one client; `waiting` must surround each of its polls."""
+    """Watches over one client that has not joined yet."""
 
     def __init__(self, client: KafkaConsumer) -> None:
-        self._waiting = False
-        coordinator = client._coordinator  # noqa: SLF001
-        join = coordinator._do_join_and_sync_async  # noqa: SLF001
+        self._coordinator = client._coordinator  # noqa: SLF001
+        self._poll, self._join, self._complete = (
+            self._coordinator.poll, self._coordinator._do_join_and_sync_async,  # noqa: SLF001
+            self._coordinator._on_join_complete_async)  # noqa: SLF001
+        self._coordinator.poll = self._poll_and_read_on
+        self._coordinator._do_join_and_sync_async = self._join_while_somebody_waits  # noqa: SLF001
+        self._coordinator._on_join_complete_async = self._complete_and_note  # noqa: SLF001
+        self._waited_for_until_s = 0.0
+        self._joined: tuple[str, int] | None = None  # member and generation that the last join ended with
+        self._broke = False
 
-        async def join_while_somebody_waits() -> bytes:
-            coordinator.request_rejoin()  # until the result is taken over, whatever made the client join
-            assignment: bytes = await join()
-            while not self._waiting:
-                await coordinator._net.sleep(LOOK_S)  # noqa: SLF001
-            return assignment
+    @property
+    def membership(self) -> ConsumerGroupMetadata | None:
+        """As whom the partitions are held that the last join gave; None: others may have them by now.
 
-        coordinator._do_join_and_sync_async = join_while_somebody_waits  # noqa: SLF001
+        It stays while the group waits for its members to join again; from then on the cluster refuses it.
+        """
+        told = self._coordinator.group_metadata()
+        return told if self._joined == (told.member_id, told.generation_id) else None
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """While the client's `poll` runs."""
-        self._waiting = True
+    def broke(self) -> bool:
+        """Whether the group has been without this member for a while since this was asked last."""
+        broke, self._broke = self._broke, False
+        return broke
+
+    def _poll_and_read_on(self, timeout_ms: float) -> bool:
+        patience_s = JOIN_POLL_S if self.membership else max(timeout_ms / 1000, JOIN_POLL_S)
+        self._waited_for_until_s = time.monotonic() + patience_s
         try:
-            yield
+            ready: bool = self._poll(timeout_ms=patience_s * 1000)
         finally:
-            self._waiting = False
+            self._waited_for_until_s = 0.0
+        return ready or self.membership is not None
+
+    async def _join_while_somebody_waits(self) -> bytes:
+        self._coordinator.request_rejoin()  # until the result is taken over, whatever made the client join
+        assignment: bytes = await self._join()
+        while self._waited_for_until_s - time.monotonic() < _HAND_OVER_S:
+            await self._coordinator._net.sleep(_LOOK_S)  # noqa: SLF001
+        return assignment
+
+    async def _complete_and_note(self, generation: int, member: str, protocol: str, assignment: bytes) -> None:
+        await self._complete(generation, member, protocol, assignment)
+        if self._joined:
+            # Nobody else had in between what somebody holds in one generation and still in the next.
+            self._broke |= self._joined not in ((member, generation), (member, generation - 1))
+        self._joined = member, generation

@@ -43,9 +43,10 @@ class KafkaTransaction(Transaction):
         if not isinstance(consumer, KafkaMember):
             message = f"Kafka cannot commit for a {type(consumer).__name__}"
             raise LogError(message)
+        membership = consumer.check_owned(offsets)
         at = {TopicPartition(self._settings.prefix + consumer.topic, partition): offset
-              for partition, offset in offsets.items()}
-        self._commits.append((consumer, dict(offsets), Commit(consumer.check_owned(offsets), at)))
+              for partition, offset in consumer.beyond_marks(offsets).items()}
+        self._commits.append((consumer, dict(offsets), Commit(membership, at)))
 
     @override
     def _write(self) -> None:

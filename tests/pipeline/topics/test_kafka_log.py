@@ -14,8 +14,9 @@ from kafka.admin import ConfigResource
 from operators.errors import Fenced
 from pipeline.settings import LogSettings
 from pipeline.topics.base import Message, TopicSettings
+from pipeline.topics.kafka_buffers import BUFFER_BYTES
 from pipeline.topics.kafka_client import client_options
-from pipeline.topics.kafka_consumer import BUFFER_BYTES, KafkaMember
+from pipeline.topics.kafka_consumer import KafkaMember
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topics.kafka_topics import OVERHEAD_BYTES
