@@ -71,6 +71,20 @@ def ns_to_seconds(ns: int) -> float:
     return ns / NS_PER_S
 
 
+def from_rfc3339(text: str) -> int:
+    """`text` as nanoseconds since the epoch, to the microsecond.
+
+    Raises:
+        ValueError: it is none, or does not say its offset from UTC.
+    """
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        message = f"{text!r} does not say its offset from UTC"
+        raise ValueError(message)
+    since = time - datetime.fromtimestamp(0, UTC)
+    return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
 def rfc3339(ns: int) -> str:
     """`ns` since the epoch as UTC text with milliseconds: `2026-11-22T10:00:00.250Z`."""
     seconds, rest = divmod(ns, NS_PER_S)

@@ -12,20 +12,23 @@ The structs below are both what is written and what the JSON Schemas are generat
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
 
-from operators.clock import ns_to_seconds, rfc3339
-from operators.records import Alert, Event, Senses, Sentiment
+from operators.clock import from_rfc3339, ns_to_seconds, rfc3339, seconds_to_ns
+from operators.errors import CodecError
+from operators.records import Alert, Event, Senses, Sentiment, Severity
 
 SCHEMAS = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 EventType = Literal["lookout.event.open", "lookout.event.update", "lookout.event.close"]
-_TYPES: dict[str, EventType] = {name.rpartition(".")[2]: name for name in get_args(EventType)}  # by the event's kind
+_KINDS: dict[EventType, Literal["open", "update", "close"]] = {
+    "lookout.event.open": "open", "lookout.event.update": "update", "lookout.event.close": "close"}
+_TYPES: dict[str, EventType] = {kind: name for name, kind in _KINDS.items()}
 
 _Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _Score = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -52,6 +55,9 @@ class AlertData(EventData, frozen=True, kw_only=True):
 
     rule: str
     event_id: str
+    severity: Severity
+    incident: Annotated[str, Meta(description="id of the first alert of the incident, this one's own for itself")]
+    escalated: Annotated[bool, Meta(description="the incident was told before, and lasts")]
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +94,33 @@ def alert_to_cloudevent(alert: Alert) -> dict[str, Any]:
     """The CloudEvent that tells of `alert`, ready for any JSON encoder."""
     event = alert.event
     return _built(AlertMessage(
-        id=alert.id, type="lookout.alert", data=AlertData(rule=alert.rule, event_id=event.id, **_data(event)),
-        **_context(event, alert.created_ns)))
+        id=alert.id, type="lookout.alert", **_context(event, alert.created_ns),
+        data=AlertData(rule=alert.rule, event_id=event.id, severity=alert.severity,
+                       incident=alert.incident or alert.id, escalated=alert.escalated, **_data(event))))
+
+
+def event_from_cloudevent(line: bytes | str) -> Event:
+    """The event that `event_to_cloudevent` told of, as exactly as its text says.
+
+    Raises:
+        CodecError: the text is no such message; says what is wrong with it.
+    """
+    try:
+        message = msgspec.json.decode(line, type=EventMessage)
+        return _event(message, message.data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        text = f"not an event: {error}"
+        raise CodecError(text) from error
+
+
+def _event(message: EventMessage, data: EventData) -> Event:
+    return Event(
+        id=message.id, kind=_KINDS[message.type], camera=data.camera, session="", label=data.label, score=data.score,
+        peak_score=data.peak_score, time_ns=from_rfc3339(message.time), start_ns=from_rfc3339(data.start),
+        end_ns=None if data.end is None else from_rfc3339(data.end),
+        media_start_ns=None if data.media_start_s is None else seconds_to_ns(data.media_start_s),
+        media_end_ns=None if data.media_end_s is None else seconds_to_ns(data.media_end_s),
+        sentiment=data.sentiment, senses=data.senses)
 
 
 def write_schemas(folder: Path) -> None:

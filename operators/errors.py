@@ -16,6 +16,7 @@
     │   └── RecordTooLarge       larger than the topic takes
     └── DeliveryError            an alert did not reach its receiver            retriable
         └── DeliveryRefused      and trying again cannot help
+            └── ReceiverGone     for this alert nor for any other
 
 The worker decides from the class attribute `retriable` alone: a retriable error is tried again, any
 other sends its record to the stage's dead-letter topic. A message names the field, camera or offset
@@ -107,6 +108,10 @@ class DeliveryRefused(DeliveryError):
     """The receiver cannot ever take this alert (gone, forbidden address, malformed)."""
 
     retriable = False
+
+
+class ReceiverGone(DeliveryRefused):
+    """The receiver says that it wants no alerts any more."""
 
 
 def every_kind(root: type[LookoutError] = LookoutError) -> Iterator[type[LookoutError]]:

@@ -1,4 +1,4 @@
-"""What travels between the stages: Segment, Clip, Embedding, Event, Alert.
+"""What travels between the stages: Segment, Clip, Embedding, Event, Alert, Suppressed.
 
 All are frozen. Times are integer nanoseconds since the Unix epoch unless the name says otherwise
 (`media_*` counts from the beginning of a file). Arrays state shape, dtype and range.
@@ -178,6 +178,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     received_ns: int = 0  # wall clock when the media that caused this record arrived
 
 
+Severity = Literal["info", "warning", "critical"]
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """An event that a rule wants told to somebody."""
 
@@ -185,6 +188,25 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     created_ns: int
     event: Event
+    severity: Severity = "warning"
+    incident: str = ""  # id of the first alert of the incident; that alert's own for itself
+    escalated: bool = False  # the incident was told before, and lasts
+    sinks: tuple[str, ...] = ()  # names of those to tell; none: all
+    replayed: bool = False  # given out again by hand: also a receiver that was disabled is tried
+
+
+class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
+    """A closed event that a rule did not make an alert of."""
+
+    rule: str  # empty: no rule is about such events
+    reason: str  # unmatched, grouped, cooldown, rate, or one of `rules.LACKS`
+    event: Event
+    incident: str = ""  # that the event was counted to, where it was grouped
+
+    @property
+    def camera(self) -> str:
+        """Whose event it is."""
+        return self.event.camera
 
 
 def event_id(camera: str, session: str, label: str, start_ns: int) -> str:
@@ -195,6 +217,11 @@ def event_id(camera: str, session: str, label: str, start_ns: int) -> str:
 def alert_id(rule: str, event: str) -> str:
     """The deterministic id of the alert that `rule` makes of the event with id `event`."""
     return _digest("alert", rule, event)
+
+
+def escalation_id(rule: str, incident: str) -> str:
+    """The deterministic id of the alert that says that `incident` lasts."""
+    return _digest("escalation", rule, incident)
 
 
 def _digest(*parts: str) -> str:

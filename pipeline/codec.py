@@ -6,6 +6,7 @@
     embedding   msgpack
     event       JSON, for people to read
     alert       JSON
+    suppressed  JSON
 
 Every record has the headers `lookout-type`, `lookout-version` (`major.minor`) and `lookout-crc32c`, over
 value and headers. A minor version adds fields that have a default: older readers pass over them, newer
@@ -22,12 +23,12 @@ import msgspec
 from crc32c import crc32c
 
 from operators.errors import CodecError
-from operators.records import Alert, Embedding, Event, Segment
+from operators.records import Alert, Embedding, Event, Segment, Suppressed
 from pipeline.topics.base import Message
 
-Sendable = Segment | Embedding | Event | Alert
+Sendable = Segment | Embedding | Event | Alert | Suppressed
 
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 TYPE_HEADER = "lookout-type"
 VERSION_HEADER = "lookout-version"
 RECORD_HEADER = "lookout-record"
@@ -125,5 +126,8 @@ _FORMS: dict[bytes, _Form] = {
                     lambda value, headers: msgspec.json.decode(value, type=Event)),
     b"alert": _Form(lambda record: (msgspec.json.encode(record), {}),
                     lambda value, headers: msgspec.json.decode(value, type=Alert)),
+    b"suppressed": _Form(lambda record: (msgspec.json.encode(record), {}),
+                         lambda value, headers: msgspec.json.decode(value, type=Suppressed)),
 }
-_NAMES: dict[type[Sendable], bytes] = {Segment: b"segment", Embedding: b"embedding", Event: b"event", Alert: b"alert"}
+_NAMES: dict[type[Sendable], bytes] = {
+    Segment: b"segment", Embedding: b"embedding", Event: b"event", Alert: b"alert", Suppressed: b"suppressed"}

@@ -10,12 +10,11 @@ from typing import get_args
 from operators.capture.camera import CameraStatus
 from operators.clock import Clock, SystemClock, ns_to_seconds
 from operators.errors import every_kind
-from operators.notify.alerter import Suppressed
 from operators.notify.outbox import Delivery, Result
-from operators.records import Alert, Embedding, Event, Segment
+from operators.records import Alert, Embedding, Event, Segment, Suppressed
 from pipeline.camera_metrics import CameraMetrics
 from pipeline.series import MetricInfo, Series
-from pipeline.watcher import Watcher
+from pipeline.watcher import TravellingRecord, Watcher
 
 WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 JOURNEY_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 36000.0)
@@ -61,6 +60,8 @@ class Metrics(Watcher):
             "lookout_alerts_total", "events that a rule fired for", "rule", "camera", "label")
         self._suppressed = series.counter(
             "lookout_alerts_suppressed_total", "events that ended without an alert of the rule", "rule", "reason")
+        self._escalations = series.counter(
+            "lookout_alert_escalations_total", "incidents told a second time because they lasted", "rule")
         self._deliveries = series.counter(
             "lookout_deliveries_total", "attempts to deliver an alert: delivered, retried, dead", "endpoint", "result")
         self._delivery_time = series.histogram(
@@ -112,7 +113,7 @@ class Metrics(Watcher):
         """An inference engine could not be used."""
         self._fallbacks.labels(backend).inc()
 
-    def on_output(self, stage: str, record: Segment | Embedding | Event | Alert) -> None:
+    def on_output(self, stage: str, record: TravellingRecord) -> None:
         """A stage gave out a record, and it is committed."""
         match record:
             case Segment():
@@ -122,12 +123,12 @@ class Metrics(Watcher):
             case Event():
                 self._events.labels(record.camera, record.label, record.kind).inc()
                 self._observe_journey(self._to_event.observe, record, self._clock.now_ns())
+            case Alert(escalated=True):
+                self._escalations.labels(record.rule).inc()
             case Alert():
                 self._alerts.labels(record.rule, record.event.camera, record.event.label).inc()
-
-    def on_suppressed(self, suppressed: Suppressed) -> None:
-        """An event ended without an alert."""
-        self._suppressed.labels(suppressed.rule, suppressed.reason).inc()
+            case Suppressed():
+                self._suppressed.labels(record.rule, record.reason).inc()
 
     def on_delivery(self, delivery: Delivery) -> None:
         """An attempt to deliver an alert ended."""

@@ -4,7 +4,7 @@
       - name: lobby
         source: rtsp://${CAMERA_LOGIN}@10.0.0.5/stream1
     rules:
-      - {name: violence, labels: [fight, gun_shot], min_score: 0.7, webhooks: [guard]}
+      - {name: violence, labels: [fight, gun_shot], min_score: 0.7, sinks: [guard]}
     webhooks:
       - {name: guard, url: "https://guard.example/alerts", secret_env: GUARD_SECRET}
 

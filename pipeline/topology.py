@@ -2,14 +2,15 @@
 
     capture ──► [segments] ──► perceive ──► [embeddings] ──► fuse ──► [events] ──► notify ──► [alerts] ──► deliver
 
-Every stage that reads also has a topic `dead.<stage>` for the records that it could not take. On a cluster,
+Every stage that reads also has a topic `dead.<stage>` for the records that it could not take; events that became
+no alert go to `suppressed` with the reason. On a cluster,
 where cameras come and go while capture runs, the topic `cameras` says which there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from operators.backends.base import Backend
@@ -21,8 +22,9 @@ from operators.decode.decoder import Decoder
 from operators.encode.encoder import Encoder
 from operators.fuse.fuser import Fuser
 from operators.models.bundle import Bundle, Graph
-from operators.notify.alerter import Alerter, Suppressed
+from operators.notify.alerter import Alerter
 from operators.notify.outbox import Outbox
+from operators.records import Suppressed
 from pipeline.perceive import Perceive
 from pipeline.refused import LETTER_BYTES
 from pipeline.settings import LogSettings, LookoutSettings
@@ -30,6 +32,7 @@ from pipeline.topics.base import TopicSettings
 
 CAPTURE, DELIVER = "capture", "deliver"
 CAMERAS, SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "cameras", "segments", "embeddings", "events", "alerts"
+SUPPRESSED = "suppressed"
 
 JSON_COMPRESSION = "zstd"  # media and vectors are as small as they get
 
@@ -42,6 +45,11 @@ class Lane:
     consumes: str
     produces: str | None
     max_records: int  # per batch
+    besides: Mapping[type, str] = field(default_factory=dict)  # where outputs of other types go
+
+    def topic_of(self, output: object) -> str | None:
+        """Where an output goes."""
+        return self.besides.get(type(output), self.produces)
 
     @property
     def dead_letters(self) -> str:
@@ -62,7 +70,6 @@ class Parts:
     bundle: Bundle
     clock: Clock
     outbox: Outbox  # built by the caller, who has the secrets and asks it what is still to be delivered
-    on_suppressed: Callable[[Suppressed], None] = lambda suppressed: None
     on_fallback: Callable[[str, str], None] = lambda engine, reason: None
     on_engine: Callable[[str, str, str], None] = lambda graph, engine, precision: None
 
@@ -88,7 +95,7 @@ def _fuse(parts: Parts) -> Operator[Any, Any]:
 
 def _notify(parts: Parts) -> Operator[Any, Any]:
     alertable = [label.name for label in parts.bundle.manifest.labels if label.alertable]
-    return Alerter(parts.settings.rules, alertable, on_suppressed=parts.on_suppressed)
+    return Alerter(parts.settings.rules, alertable)
 
 
 def _deliver(parts: Parts) -> Operator[Any, Any]:
@@ -106,7 +113,7 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage(Lane("perceive", SEGMENTS, EMBEDDINGS, max_records=16), _perceive),
     Stage(Lane("fuse", EMBEDDINGS, EVENTS, max_records=64), _fuse),
-    Stage(Lane("notify", EVENTS, ALERTS, max_records=256), _notify),
+    Stage(Lane("notify", EVENTS, ALERTS, max_records=256, besides={Suppressed: SUPPRESSED}), _notify),
     Stage(Lane(DELIVER, ALERTS, None, max_records=256), _deliver),
 )
 
@@ -120,6 +127,7 @@ def topics(settings: LogSettings) -> tuple[TopicSettings, ...]:
         TopicSettings(EMBEDDINGS, partitions, settings.segments_retention_s),
         TopicSettings(EVENTS, partitions, kept_s, compression=JSON_COMPRESSION),
         TopicSettings(ALERTS, partitions, kept_s, compression=JSON_COMPRESSION),
+        TopicSettings(SUPPRESSED, partitions, kept_s, compression=JSON_COMPRESSION),
         *(TopicSettings(dead_letter_topic(stage.lane.stage), partitions, kept_s,
                         max_record_bytes=TopicSettings.max_record_bytes + LETTER_BYTES) for stage in STAGES),
     )

@@ -112,13 +112,12 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         stack.callback(log_.close)
         log_.ensure(topics(settings.log))
         sinks = [Webhook(webhook, options.data / "secrets", clock) for webhook in settings.webhooks]
-        routes = {rule.name: rule.webhooks for rule in settings.rules if rule.webhooks}
-        outbox = Outbox(sinks, routes, clock=clock, on_delivery=on_delivery)
+        outbox = Outbox(sinks, clock=clock, on_delivery=on_delivery)
         lines = [EventLines(log_, path) for path, wanted in ((None, options.json), (options.events, options.events))
                  if wanted]
         live = console.is_terminal and not options.json
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
-        parts = Parts(settings, bundle, clock, outbox, on_suppressed=metrics.on_suppressed,
+        parts = Parts(settings, bundle, clock, outbox,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
         local = Local(parts, log_, watcher, stop, lines)
         metrics.expect(stages=local.beats, endpoints=[sink.name for sink in sinks])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from operators.records import Alert, Embedding, Event, Segment
+from operators.records import Alert, Embedding, Event, Segment, Suppressed
 
-TravellingRecord = Segment | Embedding | Event | Alert
+TravellingRecord = Segment | Embedding | Event | Alert | Suppressed
 
 
 class Watcher:

@@ -211,9 +211,9 @@ class Worker:
     def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[Refused],
                state: Mapping[str, bytes]) -> None:
         for output in outputs:
-            if self._lane.produces:
+            if topic := self._lane.topic_of(output):
                 value, headers = codec.encode(output)
-                transaction.append(self._lane.produces, camera_of(output), value, headers)
+                transaction.append(topic, camera_of(output), value, headers)
         for item in dead:
             transaction.append(self._lane.dead_letters, *item.stored())
         for camera, value in state.items():

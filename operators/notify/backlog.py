@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -26,13 +27,21 @@ class Pending(msgspec.Struct):
         return self.alert.event.camera
 
 
+class _Queue:
+    """What waits of one camera for one sink, oldest first; never empty."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Pending] = deque()
+        self.saved = 0  # so many of the oldest are in a snapshot
+
+
 class Backlog:
     """Queues of `Pending`, one for every camera and sink; remembers which cameras changed."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, dict[str, deque[Pending]]] = {}  # camera -> sink -> oldest first, never empty
-        self._changed: set[str] = set()
+        self._queues: dict[str, dict[str, _Queue]] = {}  # camera -> sink
         self._count = 0
+        self.changed: set[str] = set()  # cameras, since the last `mark_saved`
 
     def __len__(self) -> int:
         """Alerts in all queues; any thread may ask."""
@@ -40,69 +49,81 @@ class Backlog:
 
     def add(self, pending: Pending) -> bool:
         """Queue it last; False where the same alert waits already."""
-        queue = self._queues.setdefault(pending.camera, {}).setdefault(pending.sink, deque())
-        if any(other.alert.id == pending.alert.id for other in queue):
+        queue = self._queues.setdefault(pending.camera, {}).setdefault(pending.sink, _Queue())
+        if any(other.alert.id == pending.alert.id for other in queue.waiting):
             return False
-        queue.append(pending)
+        queue.waiting.append(pending)
         self._count += 1
-        self._changed.add(pending.camera)
+        self.changed.add(pending.camera)
         return True
 
     def full(self, camera: str, sink: str) -> bool:
         """Whether the queue takes no more."""
-        return len(self._queues.get(camera, {}).get(sink, ())) >= MAX_PENDING
+        queue = self._queues.get(camera, {}).get(sink)
+        return queue is not None and len(queue.waiting) >= MAX_PENDING
 
     def first(self, camera: str, sink: str) -> Pending | None:
-        """The next to be delivered; whoever alters it calls `touch`."""
+        """The next to be delivered; whoever alters it adds its camera to `changed`."""
         queue = self._queues.get(camera, {}).get(sink)
-        return queue[0] if queue else None
+        return queue.waiting[0] if queue else None
 
     def firsts(self, sink: str) -> Iterator[Pending]:
-        """The next of every camera."""
-        return (queues[sink][0] for queues in self._queues.values() if sink in queues)
+        """The next of every camera that a snapshot holds."""
+        return (queues[sink].waiting[0] for queues in self._queues.values() if sink in queues and queues[sink].saved)
+
+    def saved(self, camera: str, sink: str, most: int) -> tuple[Alert, ...]:
+        """The next few, as far as a snapshot holds them."""
+        queue = self._queues[camera][sink]
+        return tuple(pending.alert for pending in islice(queue.waiting, min(most, queue.saved)))
 
     def drop_first(self, camera: str, sink: str) -> Pending:
         """Remove the next to be delivered."""
         queues = self._queues[camera]
-        dropped = queues[sink].popleft()
+        queue = queues[sink]
+        dropped = queue.waiting.popleft()
+        queue.saved = max(0, queue.saved - 1)
         self._count -= 1
-        if not queues[sink]:
+        if not queue.waiting:
             del queues[sink]
         if not queues:
             del self._queues[camera]
-        self._changed.add(camera)
+        self.changed.add(camera)
         return dropped
 
-    def drop_strangers(self, sinks: Collection[str]) -> Iterator[Pending]:
-        """Remove what waits for any sink but `sinks`."""
-        strangers = [(camera, sink) for camera, queues in self._queues.items() for sink in queues if sink not in sinks]
-        for camera, sink in strangers:
+    def drop(self, fine: Collection[str], unwanted: Callable[[Pending], bool]) -> list[Pending]:
+        """Remove every one that is `unwanted`, of the sinks that are not `fine`."""
+        dropped = []
+        for camera, sink in [(camera, sink) for camera, queues in self._queues.items() for sink in queues]:
+            if sink in fine:
+                continue
+            waiting = list(self._queues[camera][sink].waiting)
+            lost = [pending for pending in waiting if unwanted(pending)]
+            if not lost:
+                continue
             while self.first(camera, sink) is not None:
-                yield self.drop_first(camera, sink)
+                self.drop_first(camera, sink)
+            for pending in waiting:
+                if not unwanted(pending):
+                    self.add(pending)
+            dropped += lost
+        return dropped
 
-    def saved(self, camera: str) -> bool:
-        """Whether the newest snapshot holds the camera's alerts as they are now."""
-        return camera not in self._changed
+    def waiting(self, camera: str) -> Sequence[Pending]:
+        """All of the camera, in the order of each queue."""
+        return [pending for queue in self._queues.get(camera, {}).values() for pending in queue.waiting]
 
-    def touch(self, camera: str) -> None:
-        """One of the camera's alerts was altered."""
-        self._changed.add(camera)
+    def mark_saved(self) -> None:
+        """A snapshot has been made of every changed camera."""
+        for camera in self.changed:
+            for queue in self._queues.get(camera, {}).values():
+                queue.saved = len(queue.waiting)
+        self.changed.clear()
 
-    def snapshot(self) -> dict[str, bytes]:
-        """The cameras changed since the last call; an empty value where nothing waits any more."""
-        changed = {camera: self._encoded(camera) for camera in self._changed}
-        self._changed.clear()
-        return changed
-
-    def restore(self, state: Mapping[str, bytes]) -> None:
-        """Hold what the newest snapshots hold, and nothing else."""
+    def restore(self, kept: Iterable[Pending]) -> None:
+        """Hold these, and nothing else."""
         self._queues.clear()
         self._count = 0
-        for encoded in state.values():
-            for pending in msgspec.msgpack.decode(encoded, type=list[Pending]):
-                self.add(pending)
-        self._changed.clear()
-
-    def _encoded(self, camera: str) -> bytes:
-        waiting = [pending for queue in self._queues.get(camera, {}).values() for pending in queue]
-        return msgspec.msgpack.encode(waiting) if waiting else b""
+        for pending in kept:
+            self.add(pending)
+        self.changed = set(self._queues)
+        self.mark_saved()

@@ -14,9 +14,10 @@ Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description=(
 
 
 class Sink(ABC):
-    """One receiver of alerts. The outbox gives it one alert at a time, from a thread of its own."""
+    """One receiver of alerts. The outbox gives it one alert of a camera at a time, from threads of its own."""
 
     name: str
+    parallel = 1  # alerts of so many cameras at once
 
     @abstractmethod
     def deliver(self, alert: Alert) -> None:
@@ -25,8 +26,9 @@ class Sink(ABC):
         Raises:
             DeliveryError: not now; the outbox tries again, and leaves the receiver alone for `retry_after_s`.
             DeliveryRefused: not ever; the outbox gives the alert up.
+            ReceiverGone: and no other either; the outbox disables the receiver.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is held. Called once, by the thread that delivers, after its last delivery."""
+        """Free what is held. Called once, after the last delivery."""

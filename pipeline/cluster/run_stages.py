@@ -124,7 +124,7 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
         bundle = load_bundle(settings.model)
         _check(settings, bundle)
         outbox = _outbox(settings, data, clock, metrics) if DELIVER in names else Outbox([])
-        parts = Parts(settings, bundle, clock, outbox, on_suppressed=metrics.on_suppressed,
+        parts = Parts(settings, bundle, clock, outbox,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
         ticks = {DELIVER: lambda: metrics.on_pending(outbox.pending)}
         for stage in stages:
@@ -137,8 +137,7 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
 def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metrics) -> Outbox:
     sinks = [Webhook(webhook, data / "secrets", clock) for webhook in settings.webhooks]
     metrics.expect(endpoints=[sink.name for sink in sinks])
-    routes = {rule.name: rule.webhooks for rule in settings.rules if rule.webhooks}
-    return Outbox(sinks, routes, clock=clock, on_delivery=metrics.on_delivery)
+    return Outbox(sinks, clock=clock, on_delivery=metrics.on_delivery)
 
 
 def _check(settings: LookoutSettings, bundle: Bundle) -> None:

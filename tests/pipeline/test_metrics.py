@@ -7,15 +7,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from operators.capture.camera import CameraStatus
 from operators.clock import NS_PER_S, ManualClock
-from operators.notify.alerter import Suppressed
 from operators.notify.outbox import Delivery
-from operators.records import SILENT_DBFS, Embedding, Health, Segment
+from operators.records import SILENT_DBFS, Embedding, Health, Segment, Suppressed
 from pipeline import series
 from pipeline.metrics import DEAD_REASONS, UNEXPECTED, Metrics
 from tests.operators.notify.events import T0, an_alert, an_event
@@ -46,7 +46,8 @@ def used(clock: ManualClock | None = None) -> Metrics:
                                               dropped={"late": 3})})
     metrics.expect(stages=["fuse"], endpoints=["guard"])
     metrics.on_engine("fusion", "openvino", "bf16")
-    for record in (a_segment(), an_event(), an_alert(),
+    for record in (a_segment(), an_event(), an_alert(), msgspec.structs.replace(an_alert(), escalated=True),
+                   Suppressed(rule="default", reason="cooldown", event=an_event("close")),
                    an_embedding(health=Health(frames=25, sampled=4, decode_errors=2, level_dbfs=-30.5,
                                               shed={"sampling": 5, "overload": 3}, skew_ns=40_000_000))):
         metrics.on_output("stage", record)
@@ -54,7 +55,6 @@ def used(clock: ManualClock | None = None) -> Metrics:
     metrics.on_lag("fuse", 7)
     metrics.on_dead("fuse", "CodecError")
     metrics.on_fallback("openvino")
-    metrics.on_suppressed(Suppressed(rule="default", reason="cooldown", event=an_event("close")))
     metrics.on_delivery(Delivery(sink="guard", alert=an_alert(), result="delivered", ended_ns=T0 + 2 * NS_PER_S,
                                  took_ns=NS_PER_S // 2))
     metrics.on_pending(3)
@@ -96,6 +96,7 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_segment_to_event_seconds_sum", ()): 1.0,
         ("lookout_alerts_total", ("lobby", "siren", "default")): 1,
         ("lookout_alerts_suppressed_total", ("cooldown", "default")): 1,
+        ("lookout_alert_escalations_total", ("default",)): 1,
         ("lookout_deliveries_total", ("guard", "delivered")): 1,
         ("lookout_delivery_duration_seconds_sum", ("guard",)): 0.5,
         ("lookout_segment_to_delivery_seconds_sum", ("guard",)): 2.0,

@@ -6,12 +6,13 @@ import base64
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given, settings
 from typing_extensions import override
@@ -55,11 +56,10 @@ class Scripted(Sink):
 class Stage:
     """Turns an outbox as a worker does: process, advance, snapshot, and then the commit."""
 
-    def __init__(self, *sinks: Sink, clock: ManualClock | None = None, state: dict[str, bytes] | None = None,
-                 routes: dict[str, Sequence[str]] | None = None) -> None:
+    def __init__(self, *sinks: Sink, clock: ManualClock | None = None, state: dict[str, bytes] | None = None) -> None:
         self.clock = clock or ManualClock(T0)
         self.deliveries: list[Delivery] = []
-        self.outbox = Outbox(sinks, routes, clock=self.clock, on_delivery=self.deliveries.append)
+        self.outbox = Outbox(sinks, clock=self.clock, on_delivery=self.deliveries.append)
         self.committed = state if state is not None else {}
         self.outbox.restore(self.committed)
 
@@ -112,6 +112,11 @@ def failing(retry_after_s: float | None = None) -> Callable[[Alert], None]:
         raise DeliveryError(message, retry_after_s)
 
     return answer
+
+
+def only(sink: str, alert: Alert) -> Alert:
+    """The alert as it is given up: for that receiver alone."""
+    return msgspec.structs.replace(alert, sinks=(sink,))
 
 
 def refusing(_: Alert) -> None:
@@ -202,7 +207,7 @@ def test_the_schedule_is_as_stated_and_ends_in_a_dead_letter(stage: Callable[...
     assert len(waits_s) == len(DELAYS_S)
     for waited_s, delay_s in zip(waits_s, DELAYS_S, strict=True):
         assert delay_s <= waited_s <= delay_s * (1 + JITTER) + 0.01
-    assert [item.record for item in rejected] == [alert]
+    assert [item.record for item in rejected] == [only("pager", alert)]
     assert isinstance(rejected[0].error, DeliveryRefused)
     assert str(rejected[0].error) == "pager: given up after 9 retries: not now"
     assert running.results()[-1] == (alert.id, "dead")
@@ -331,16 +336,16 @@ def test_a_dead_receiver_delays_no_other(stage: Callable[..., Stage], webhook: C
         ("a", "retried"), ("b", "delivered")}
 
 
-def test_rules_choose_their_receivers(stage: Callable[..., Stage]) -> None:
+def test_an_alert_names_its_receivers(stage: Callable[..., Stage]) -> None:
     sinks = [Scripted("a"), Scripted("b")]
-    running = stage(*sinks, routes={"night": ["b"], "all": [], "lost": ["c"]})
-    alerts = {rule: an_alert(i, rule=rule) for i, rule in enumerate(["night", "all", "unknown", "lost"])}
-    rejected = running.turn(*alerts.values())
+    running = stage(*sinks)
+    alerts = [msgspec.structs.replace(an_alert(i), sinks=names) for i, names in enumerate([("b",), (), ("c",)])]
+    rejected = running.turn(*alerts)
     for _ in range(6):
         rejected += running.attempt()
-    assert sinks[0].got == [alerts["all"].id, alerts["unknown"].id]
-    assert sinks[1].got == [alerts["night"].id, alerts["all"].id, alerts["unknown"].id]
-    assert [(item.record.id, str(item.error)) for item in rejected] == [(alerts["lost"].id, "c: is not configured")]
+    assert sinks[0].got == [alerts[1].id]
+    assert sinks[1].got == [alerts[0].id, alerts[1].id]
+    assert [(item.record, str(item.error)) for item in rejected] == [(alerts[2], "c: is not configured")]
 
 
 def test_without_receivers_alerts_need_no_delivery(stage: Callable[..., Stage]) -> None:
@@ -354,7 +359,7 @@ def test_what_waits_for_a_removed_receiver_is_given_up_aloud(stage: Callable[...
     before.turn(an_alert())
     after = stage(Scripted("b"), state=before.committed)
     rejected = after.attempt() + after.attempt()
-    assert [(item.record, str(item.error)) for item in rejected] == [(an_alert(), "a: is not configured")]
+    assert [(item.record, str(item.error)) for item in rejected] == [(only("a", an_alert()), "a: is not configured")]
     assert after.committed == {}
 
 
