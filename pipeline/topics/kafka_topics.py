@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from operators.errors import SettingsError
+from operators.errors import LogUnavailable, SettingsError
 from pipeline.topics.base import TopicSettings
 from pipeline.topics.kafka_client import client_options, connected
 from pipeline.topics.kafka_errors import translating
@@ -21,6 +22,7 @@ STATE = TopicSettings("state", partitions=8, compacted=True)  # of every store: 
 OVERHEAD_BYTES = 4096  # of a record in Kafka's format, its headers' lengths included
 
 _MAX_FILE_BYTES = 2**30
+_LOOK_S = 0.02  # between two looks at whether a configuration is taken
 _FILES = 8  # a partition is kept in about so many files; old ones go as a whole
 
 
@@ -81,16 +83,17 @@ class KafkaTopics:
         missing = {self._full(topic.name): {"num_partitions": topic.partitions, "configs": wanted_config(topic),
                                             "replication_factor": self._settings.replication or -1}
                    for topic in topics if topic.name not in found}
-        changed = [ConfigResource(ConfigResourceType.TOPIC, self._full(topic.name), wanted)
-                   for topic in topics if topic.name in found
-                   and (wanted := _differing(wanted_config(topic), found[topic.name].config))]
+        changed = {topic.name: wanted for topic in topics if topic.name in found
+                   and (wanted := _differing(wanted_config(topic), found[topic.name].config))}
         with self._admin("topics") as admin:
             if missing:
                 with suppress(TopicAlreadyExistsError):  # another process was faster, and it wants the same
                     admin.create_topics(missing)
                 admin.wait_for_topics(list(missing))
             if changed:
-                admin.alter_configs(changed)
+                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self._full(name), wanted)
+                                     for name, wanted in changed.items()])
+        self._wait_until_taken(changed)
         self._limits.clear()
 
     def wanted(self, topic: TopicSettings) -> dict[str, str]:
@@ -164,6 +167,18 @@ class KafkaTopics:
         configs = self._configs(list(there)) if there else {}
         return {name: _Found(len(partitions), len(partitions[0]["replica_nodes"]), configs[name])
                 for name, partitions in there.items()}
+
+    def _wait_until_taken(self, changed: Mapping[str, Mapping[str, str]]) -> None:
+        """A new configuration is with the controller first; brokers go by the old one for a moment."""
+        deadline_s = time.monotonic() + self._settings.request_timeout_s
+        while changed:
+            configs = self._configs(list(changed))
+            if not any(_differing(wanted, configs[name]) for name, wanted in changed.items()):
+                return
+            if time.monotonic() >= deadline_s:
+                message = f"topics {', '.join(changed)}: the cluster does not take the new configuration"
+                raise LogUnavailable(message)
+            time.sleep(_LOOK_S)
 
     def _configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         asked = [ConfigResource(ConfigResourceType.TOPIC, self._full(topic)) for topic in topics]

@@ -4,95 +4,34 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import msgspec
 import pytest
-import yaml
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
 from operators.records import Event
-from pipeline import codec
-from pipeline.settings import LookoutSettings
-from pipeline.topics.kafka_log import KafkaLog
-from pipeline.topology import EVENTS, SEGMENTS
+from pipeline.topology import SEGMENTS
 from tests.contracts.logs import everything
-from tests.end_to_end.lookout import ROUND_S, command, lines, make_scene, run
+from tests.end_to_end.cluster import Cluster
+from tests.end_to_end.lookout import ROUND_S, lines, make_scene, run
 from tests.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-PATIENCE_S = 300.0
 KILLS = 8
 SEED = 20261122
 STAGES = (("capture",), ("perceive",), ("fuse", "notify", "deliver"))
 
 
-class Cluster:
-    """A broker with topics of our own, and the processes that work on them."""
-
-    def __init__(self, address: str, folder: Path) -> None:
-        self.prefix = f"e2e-{uuid4().hex}."
-        self.address, self.config = address, folder / "cluster.yaml"
-        self._tree = {
-            "model": str(make_bundle(folder / "bundle")), "log": {"partitions": 2},
-            "kafka": {"servers": [address], "prefix": self.prefix, "session_timeout_s": 6, "transaction_timeout_s": 4}}
-        self.config.write_text(yaml.safe_dump(self._tree))
-        settings = msgspec.convert(self._tree, LookoutSettings)
-        assert settings.kafka
-        self.log = KafkaLog(settings.kafka)
-        self._folder = folder
-        self.processes: list[tuple[tuple[str, ...], subprocess.Popen[bytes]]] = []
-
-    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        return run(*arguments, "--config", self.config)
-
-    def start(self, stages: tuple[str, ...]) -> None:
-        with (self._folder / "processes.log").open("ab") as output:
-            process = subprocess.Popen(command("run", *stages, "--config", self.config, "--data", self._folder),
-                                       stdout=output, stderr=subprocess.STDOUT)
-        self.processes.append((stages, process))
-
-    def kill_one(self, which: int) -> None:
-        """kill -9, and a successor at once."""
-        stages, process = self.processes.pop(which)
-        assert process.poll() is None, (self._folder / "processes.log").read_text()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        self.start(stages)
-
-    def stop(self) -> None:
-        for _, process in self.processes:
-            process.send_signal(signal.SIGTERM)
-        for _, process in self.processes:
-            assert process.wait(60) == 0, (self._folder / "processes.log").read_text()
-        self.processes.clear()
-
-    def events(self) -> list[Event]:
-        found = [codec.decode(message) for message in everything(self.log, EVENTS)]
-        return [event for event in found if isinstance(event, Event)]
-
-    def wait_for(self, done: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not done():
-            assert time.monotonic() < deadline_s, (self._folder / "processes.log").read_text()[-5000:]
-            time.sleep(0.1)
-
-
 @pytest.fixture
 def cluster(kafka: str, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka, tmp_path)
+    cluster = Cluster(kafka, tmp_path, model=str(make_bundle(tmp_path / "bundle")))
     yield cluster
-    for _, process in cluster.processes:
-        process.kill()
-        process.wait()
-    cluster.log.close()
+    cluster.close()
 
 
 def seen(events: list[Event]) -> Counter[tuple[str, str]]:
