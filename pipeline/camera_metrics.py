@@ -16,6 +16,10 @@ from operators.clock import ns_to_seconds
 from operators.records import Embedding, Segment
 from pipeline.series import Series
 
+# Reasons that show as 0 before the first time, so that it is an increase and not a new series.
+OVERLOADED = ("overload", "sampling")  # pictures the decoder did not have the time to look at
+DROPPED = ("before_keyframe", "late", "malformed", "oversized")  # packets the segmenter could not use
+
 
 class CameraMetrics:
     """Declares and sets them."""
@@ -85,6 +89,8 @@ class CameraMetrics:
         before = self._counted.get(name)
         if before is None or before.packets > status.packets:
             before = CameraStatus()
+        for reason in DROPPED:
+            self._dropped.labels(name, reason)
         self._reconnects.labels(name).inc(max(0, status.reconnects - before.reconnects))
         for family, now, then in ((self._errors, status.errors, before.errors),
                                   (self._dropped, status.dropped, before.dropped)):
@@ -105,6 +111,8 @@ class CameraMetrics:
         self._processed.labels(camera).inc(processed)
         self._sampled.labels(camera).inc(health.sampled)
         self._decode_errors.labels(camera).inc(health.decode_errors)
+        for reason in OVERLOADED:
+            self._shed.labels(camera, reason)
         for reason, frames in health.shed.items():
             self._shed.labels(camera, reason).inc(frames)
         if embedding.final and not embedding.live:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
+from operators.backends.load import ENGINES
 from operators.capture.camera import CameraStatus
 from operators.clock import Clock, SystemClock, ns_to_seconds
 from operators.errors import every_kind
@@ -108,6 +109,8 @@ class Metrics(Watcher):
     def on_engine(self, graph: str, backend: str, precision: str) -> None:
         """An inference engine has loaded one of the model's graphs."""
         self._engines.labels(graph, backend, precision).set(1)
+        for name, *_ in ENGINES:
+            self._fallbacks.labels(name)  # shows as 0 before the first
 
     def on_fallback(self, backend: str) -> None:
         """An inference engine could not be used."""
