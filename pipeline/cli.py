@@ -67,6 +67,8 @@ def watch(
     data: Annotated[Path | None, typer.Option(
         help=f"folder of the embedded log, where a second run goes on; {default_data()} unless told otherwise")] = None,
     webhook: Annotated[list[str] | None, typer.Option(help="URL that alerts are posted to")] = None,
+    allow: Annotated[list[str] | None, typer.Option(
+        metavar="HOST", help="host, address or network that they may be posted to although it is private")] = None,
     events: Annotated[Path | None, typer.Option(help="also append events to this file, as JSON lines")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz, /readyz; 0: any port")] = None,
     json: Annotated[bool, typer.Option("--json", help="events as CloudEvents JSON lines on standard output")] = False,
@@ -77,7 +79,8 @@ def watch(
 
     settings = load(config) if config else LookoutSettings()
     cameras = tuple(CameraSettings(source=source) for source in sources or ())
-    hooks = tuple(WebhookSettings(name=f"webhook{i or ''}", url=url) for i, url in enumerate(webhook or ()))
+    hooks = tuple(WebhookSettings(name=f"webhook{i or ''}", url=url, allow=tuple(allow or ()))
+                  for i, url in enumerate(webhook or ()))
     settings = msgspec.structs.replace(settings, cameras=settings.cameras + cameras, webhooks=settings.webhooks + hooks,
                                        model=model or settings.model)
     if metrics_port is not None:

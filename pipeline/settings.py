@@ -7,6 +7,9 @@
       - {name: violence, labels: [fight, gun_shot], min_score: 0.7, sinks: [guard]}
     webhooks:
       - {name: guard, url: "https://guard.example/alerts", secret_env: GUARD_SECRET}
+    sinks:
+      - {kind: apprise, name: chat, url_env: CHAT_URL}
+      - {kind: alertmanager, name: ops, url: "http://alertmanager:9093", allow: [alertmanager]}
 
 An unknown key, or a value out of its bounds, is an error that names it.
 """
@@ -29,8 +32,12 @@ from operators.decode.decoder import DecodeSettings
 from operators.encode.encoder import EncodeSettings
 from operators.errors import SettingsError
 from operators.fuse.fuser import FuseSettings
+from operators.notify.alertmanager import AlertmanagerSettings
+from operators.notify.apprise_sink import AppriseSettings
 from operators.notify.rules import RuleSettings
+from operators.notify.stdout import StdoutSettings
 from operators.notify.webhook import WebhookSettings
+from pipeline.topic_sink import TopicSettings
 from pipeline.topics.kafka_settings import KafkaSettings
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -46,6 +53,9 @@ class LogSettings(Settings, frozen=True, kw_only=True):
         30 * 86400.0)
     max_segments_ahead: Annotated[int, Meta(ge=1, le=10_000, description=(
         "a file source waits while this many of its segments are not decoded"))] = 64
+
+
+SinkSettings = AlertmanagerSettings | AppriseSettings | StdoutSettings | TopicSettings
 
 
 class MetricsSettings(Settings, frozen=True, kw_only=True):
@@ -66,6 +76,7 @@ class LookoutSettings(Settings, frozen=True, kw_only=True):
     fuse: FuseSettings = FuseSettings()
     rules: Annotated[tuple[RuleSettings, ...], Meta(description="which events become alerts; none: all alertable")] = ()
     webhooks: Annotated[tuple[WebhookSettings, ...], Meta(description="who is told")] = ()
+    sinks: Annotated[tuple[SinkSettings, ...], Meta(description="who is told besides, by `kind`")] = ()
     log: LogSettings = LogSettings()
     kafka: Annotated[KafkaSettings | None, Meta(description="the cluster that `lookout run` works on")] = None
     metrics: MetricsSettings = MetricsSettings()

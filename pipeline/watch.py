@@ -24,13 +24,13 @@ from operators.models.bundle import Bundle
 from operators.models.bundle import load as load_bundle
 from operators.notify.outbox import Delivery, Outbox
 from operators.notify.rules import check_rules
-from operators.notify.webhook import Webhook, check_url
 from pipeline.board import Board
 from pipeline.event_lines import EventLines
 from pipeline.health import HealthServer, beating
 from pipeline.local import Local, OneAtATime, Outcome
 from pipeline.metrics import Metrics
 from pipeline.settings import LookoutSettings
+from pipeline.sinks import check_sinks, made_sinks
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import Parts, topics
 from pipeline.view import PlainView, TerminalView
@@ -111,7 +111,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         log_ = EmbeddedLog(options.data)
         stack.callback(log_.close)
         log_.ensure(topics(settings.log))
-        sinks = [Webhook(webhook, options.data / "secrets", clock) for webhook in settings.webhooks]
+        sinks = made_sinks(settings, options.data, clock)
         outbox = Outbox(sinks, clock=clock, on_delivery=on_delivery)
         lines = [EventLines(log_, path) for path, wanted in ((None, options.json), (options.events, options.events))
                  if wanted]
@@ -143,13 +143,7 @@ def _check(settings: LookoutSettings, bundle: Bundle, clock: Clock) -> None:
         raise SettingsError(message)
     for camera in settings.cameras:
         check_source(camera, clock)
-    webhooks = [webhook.name for webhook in settings.webhooks]
-    if len(set(webhooks)) != len(webhooks):
-        message = "webhooks: two have the same name"
-        raise SettingsError(message)
-    for webhook in settings.webhooks:
-        check_url(f"webhooks.{webhook.name}.url", webhook.url)
-    check_rules(settings.rules, bundle.label_names, webhooks)
+    check_rules(settings.rules, bundle.label_names, check_sinks(settings))
 
 
 def _tick(local: Local, board: Board, metrics: Metrics, outbox: Outbox) -> None:

@@ -209,7 +209,7 @@ class Outbox(Operator[Alert, Never]):
     def _heed(self, attempt: Attempt, now_ns: int) -> None:
         """Remember what the receiver asked for."""
         camera, error = attempt.alert.event.camera, attempt.error
-        if error is None and attempt.sink in self._endpoints.gone():
+        if error is None and attempt.alert.replayed and attempt.sink in self._endpoints.gone():
             log.warning("%s takes alerts again", attempt.sink)
             self._endpoints.enable(attempt.sink)
         if error is not None and error.retry_after_s is not None:

@@ -1,4 +1,4 @@
-"""The secret that signs a webhook: from the environment, from a file, or made once and kept."""
+"""The secrets that sign a webhook, one or two: from the environment, from a file, or made once and kept."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ log = logging.getLogger(__name__)
 
 PREFIX = "whsec_"  # how Standard Webhooks writes a symmetric secret: this and base64
 MIN_BYTES, MAX_BYTES = 24, 64  # as Standard Webhooks bounds it
+MAX_SECRETS = 2  # the new one and the old one, while receivers change over
 
 
-def from_environment(field: str, variable: str) -> bytes:
-    """The key in an environment variable.
+def from_environment(field: str, variable: str) -> tuple[bytes, ...]:
+    """The keys in an environment variable.
 
     Raises:
         SettingsError: it is not set or holds no secret; names `field` and the variable, never the value.
@@ -27,11 +28,11 @@ def from_environment(field: str, variable: str) -> bytes:
     if text is None:
         message = f"{field}: the environment has no {variable}"
         raise SettingsError(message)
-    return _key(text, f"{field}: {variable}")
+    return _keys(text, f"{field}: {variable}")
 
 
-def from_file(field: str, path: Path) -> bytes:
-    """The key in a file.
+def from_file(field: str, path: Path) -> tuple[bytes, ...]:
+    """The keys in a file.
 
     Raises:
         SettingsError: it cannot be read or holds no secret; names `field` and the file, never the value.
@@ -43,13 +44,13 @@ def from_file(field: str, path: Path) -> bytes:
         raise SettingsError(message) from error
     except UnicodeDecodeError:
         text = ""
-    return _key(text, f"{field}: {path}")
+    return _keys(text, f"{field}: {path}")
 
 
-def kept(field: str, path: Path) -> bytes:
-    """The key in `path`, which only the owner may read; made at random where there is none yet.
+def kept(field: str, path: Path) -> tuple[bytes, ...]:
+    """The keys in `path`, which only the owner may read; one is made at random where there is none yet.
 
-    Several processes may ask for the same one at once: all get the same key.
+    Several processes may ask for the same one at once: all get the same ones.
 
     Raises:
         SettingsError: the file cannot be written, or holds something else.
@@ -81,9 +82,17 @@ def _make(path: Path) -> None:
         aside.unlink()
 
 
+def _keys(text: str, where: str) -> tuple[bytes, ...]:
+    words = text.split()
+    if not 1 <= len(words) <= MAX_SECRETS:
+        message = f"{where}: not a signing secret, nor two with white space between"
+        raise SettingsError(message)
+    return tuple(_key(word, where) for word in words)
+
+
 def _key(text: str, where: str) -> bytes:
     try:
-        key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not MIN_BYTES <= len(key) <= MAX_BYTES:

@@ -12,16 +12,15 @@ from pathlib import Path
 
 from operators.clock import Clock, SystemClock
 from operators.errors import LookoutError, SettingsError
-from operators.models.bundle import Bundle
 from operators.models.bundle import load as load_bundle
 from operators.notify.outbox import Outbox
 from operators.notify.rules import check_rules
-from operators.notify.webhook import Webhook, check_url
 from pipeline.background import in_background
 from pipeline.cluster.capture_stage import CaptureStage
 from pipeline.health import HealthServer, beating
 from pipeline.metrics import Metrics
 from pipeline.settings import LookoutSettings
+from pipeline.sinks import made_sinks, sink_names
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topology import CAPTURE, DELIVER, STAGES, Parts
 from pipeline.watch import stopped_by_signals
@@ -122,7 +121,7 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
     stages = [stage for stage in STAGES if stage.lane.stage in names]
     if stages:
         bundle = load_bundle(settings.model)
-        _check(settings, bundle)
+        check_rules(settings.rules, bundle.label_names, sink_names(settings))
         outbox = _outbox(settings, data, clock, metrics) if DELIVER in names else Outbox([])
         parts = Parts(settings, bundle, clock, outbox,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
@@ -135,12 +134,6 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
 
 
 def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metrics) -> Outbox:
-    sinks = [Webhook(webhook, data / "secrets", clock) for webhook in settings.webhooks]
+    sinks = made_sinks(settings, data, clock)
     metrics.expect(endpoints=[sink.name for sink in sinks])
     return Outbox(sinks, clock=clock, on_delivery=metrics.on_delivery)
-
-
-def _check(settings: LookoutSettings, bundle: Bundle) -> None:
-    for webhook in settings.webhooks:
-        check_url(f"webhooks.{webhook.name}.url", webhook.url)
-    check_rules(settings.rules, bundle.label_names, [webhook.name for webhook in settings.webhooks])

@@ -14,16 +14,18 @@ from standardwebhooks import Webhook, WebhookVerificationError
 class Receiver:
     """Listens on 127.0.0.1, on a free port, from entering to leaving."""
 
+    host = "127.0.0.1"
+
     def __init__(self, key: bytes) -> None:
         self.alerts: dict[str, dict[str, Any]] = {}  # by webhook-id: verified ones
         self.refused = 0
         self._verifier = Webhook(base64.b64encode(key).decode())
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer((self.host, 0), self._handler())
 
     @property
     def url(self) -> str:
         """Where alerts are to be posted to."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/alerts"
+        return f"http://{self.host}:{self._server.server_address[1]}/alerts"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()

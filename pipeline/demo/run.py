@@ -41,7 +41,8 @@ def demo(console: Console, model: str = "starter") -> int:
         with Receiver(key) as receiver, _camera(path, console) as source:
             settings = LookoutSettings(
                 cameras=(CameraSettings(source=f"{CAMERA}={source}"),), model=model,
-                webhooks=(WebhookSettings(name="demo", url=receiver.url, secret_file=str(secret)),))
+                webhooks=(WebhookSettings(name="demo", url=receiver.url, secret_file=str(secret),
+                                          allow=(receiver.host,)),))
             seen = _Seen()
             stop = threading.Event()
             timer = threading.Timer(LENGTH_S + GRACE_S, stop.set)  # a camera never ends by itself

@@ -79,7 +79,7 @@ def test_a_camera_is_seen_heard_counted_and_told_of(media: Callable[..., Path], 
     with (tmp_path / "log").open("w+") as log:
         process = subprocess.Popen(command(
             "watch", f"gate={url}", "--model", make_bundle(tmp_path / "bundle"), "--data", tmp_path / "data",
-            "--metrics-port", port, "--events", events, "--webhook",
+            "--metrics-port", port, "--events", events, "--allow", "127.0.0.1", "--webhook",
             f"http://127.0.0.1:{receiver.server_address[1]}/hook/{PASSWORD}"),
             stdout=log, stderr=subprocess.STDOUT, text=True)
         try:

@@ -21,7 +21,7 @@ from operators.base import Rejected
 from operators.clock import NS_PER_S, ManualClock
 from operators.errors import DeliveryError, DeliveryRefused
 from operators.notify import outbox as outbox_module
-from operators.notify.backlog import MAX_PENDING
+from operators.notify.backlog import MAX_PENDING, Pending
 from operators.notify.outbox import Delivery, Outbox
 from operators.notify.retry import DELAYS_S, JITTER, MAX_RETRY_AFTER_S, RETRIES, delay_ns
 from operators.notify.sink import Sink
@@ -101,7 +101,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Webhook]:
 
     def make(receiver: Receiver, name: str = "guard", timeout_s: float = 5.0) -> Webhook:
         return Webhook(WebhookSettings(name=name, url=receiver.url, secret_env="GUARD_SECRET",  # noqa: S106 - its name
-                                       timeout_s=timeout_s), Path("unused"))
+                                       timeout_s=timeout_s, allow=("127.0.0.1",)), Path("unused"))
 
     return make
 
@@ -233,14 +233,94 @@ def test_an_alert_that_waited_behind_another_has_its_own_schedule(stage: Callabl
 
 
 def test_a_refused_alert_is_given_up_at_once(stage: Callable[..., Stage], webhook: Callable[..., Webhook]) -> None:
-    with Receiver(410, 200) as receiver:
+    with Receiver(413, 200) as receiver:
         running = stage(webhook(receiver))
         running.turn(an_alert(1), an_alert(2))
         rejected = running.attempt()
         running.attempt()
     assert [item.record.id for item in rejected] == [an_alert(1).id]
-    assert "answered 410" in str(rejected[0].error)
+    assert "answered 413" in str(rejected[0].error)
     assert running.results() == [(an_alert(1).id, "dead"), (an_alert(2).id, "delivered")]
+
+
+def test_a_receiver_that_is_gone_is_disabled_until_a_replayed_alert_reaches_it(
+        stage: Callable[..., Stage], webhook: Callable[..., Webhook]) -> None:
+    with Receiver(410) as receiver, Receiver() as healthy:
+        before = stage(webhook(receiver), webhook(healthy, "other"))
+        before.turn(an_alert(1), an_alert(2), an_alert(3, camera="gate"))
+        rejected = before.attempt() + before.attempt()
+        assert {(item.record.id, item.record.sinks) for item in rejected} == {
+            (an_alert(1).id, ("guard",)), (an_alert(2).id, ("guard",)), (an_alert(3, camera="gate").id, ("guard",))}
+        assert sum("is disabled" in str(item.error) for item in rejected) >= 1
+        after = stage(webhook(receiver), webhook(healthy, "other"), clock=before.clock, state=before.committed)
+        asked = len(receiver.requests)
+        rejected = after.turn(an_alert(4, camera="yard"))
+        after.attempt()
+        assert [(item.record.id, item.record.sinks) for item in rejected] == [
+            (an_alert(4, camera="yard").id, ("guard",))]
+        assert "answered 410" in str(rejected[0].error)
+        assert len(receiver.requests) == asked
+        receiver.answers = [Answer(200)]
+        again = msgspec.structs.replace(rejected[0].record, replayed=True)
+        assert after.turn(again) + after.attempt() == []
+        assert after.turn(an_alert(5)) + after.attempt() == []
+        assert receiver.ids[asked:] == [again.id, an_alert(5).id]
+        assert {request.id for request in healthy.requests} >= {an_alert(i).id for i in (1, 2, 5)}
+    assert after.committed == {}
+
+
+def test_several_cameras_are_served_at_once_and_each_in_order(stage: Callable[..., Stage]) -> None:
+    entered, release, sink = threading.Semaphore(0), threading.Event(), Scripted()
+    sink.parallel = 3
+
+    def answer(_: Alert) -> None:
+        entered.release()
+        assert release.wait(WAIT_S)
+
+    sink.answer = answer
+    running = stage(sink)
+    alerts = [an_alert(i, camera=camera) for i in range(20) for camera in ("a", "b", "c", "d")]
+    running.turn(*alerts)
+    running.turn()
+    for _ in range(3):
+        assert entered.acquire(timeout=WAIT_S)
+    assert running.outbox._running == 3
+    release.set()
+    assert running.attempt() == []  # one turn of the worker: three cameras have all their alerts
+    assert len(sink.got) >= 3 * 20
+    running.attempt()
+    for camera in "abcd":
+        assert [name for name in sink.got if name in {a.id for a in alerts if a.event.camera == camera}] == [
+            alert.id for alert in alerts if alert.event.camera == camera]
+
+
+def test_a_request_to_wait_ends_what_is_under_way_for_others(stage: Callable[..., Stage]) -> None:
+    both, sink = threading.Barrier(2), Scripted()
+    sink.parallel = 2
+
+    def answer(alert: Alert) -> None:
+        if not sink.got:
+            both.wait(WAIT_S)
+        if alert.event.camera == "a":
+            message = "busy"
+            raise DeliveryError(message, 100.0)
+        assert running.outbox._senders["guard"]._enough.wait(0) is False
+        deadline = threading.Event()
+        while running.outbox._running == 2:  # until the other has ended
+            deadline.wait(0.01)
+
+    sink.answer = answer
+    running = stage(sink)
+    running.turn(*(an_alert(i, camera=camera) for i in range(5) for camera in ("a", "b")))
+    running.attempt()
+    assert sink.got == [an_alert(0, camera="b").id]
+    running.attempt()
+    assert len(sink.got) == 1
+    sink.answer = lambda _: None
+    running.clock.sleep(101.0)
+    for _ in range(3):
+        running.attempt()
+    assert len(sink.got) == 10
 
 
 def test_a_failed_alert_holds_back_its_camera_only(stage: Callable[..., Stage]) -> None:
@@ -316,6 +396,40 @@ def test_the_quiet_asked_for_outlives_a_restart(stage: Callable[..., Stage]) -> 
     after.clock.sleep(2.0)
     after.attempt()
     assert sink.got == [an_alert().id]
+
+
+def test_the_quiet_asked_for_outlives_a_restart_for_every_camera(stage: Callable[..., Stage]) -> None:
+    before = stage(Scripted(answer=failing(retry_after_s=500.0)))
+    before.turn(an_alert())
+    before.attempt()
+    sink = Scripted()
+    after = stage(sink, clock=before.clock, state=before.committed)
+    after.clock.sleep(499.0)
+    after.turn(an_alert(7, camera="gate"))
+    after.attempt()
+    assert sink.got == []
+    after.clock.sleep(30.0)
+    for _ in range(3):
+        after.attempt()
+    assert sorted(sink.got) == sorted([an_alert().id, an_alert(7, camera="gate").id])
+    assert after.committed == {}
+
+
+def test_state_of_an_older_version_is_read(stage: Callable[..., Stage]) -> None:
+    sink = Scripted()
+    older = msgspec.msgpack.encode([Pending(sink="guard", alert=an_alert(), due_ns=T0)])
+    running = stage(sink, state={"lobby": older})
+    running.attempt()
+    assert sink.got == [an_alert().id]
+
+
+def test_a_busy_camera_does_not_wait_for_a_quiet_moment(stage: Callable[..., Stage]) -> None:
+    sink = Scripted()
+    running = stage(sink)
+    for i in range(5):
+        running.turn(an_alert(i))
+        assert running.outbox.wait_idle(WAIT_S)
+    assert len(sink.got) >= 3
 
 
 def test_a_dead_receiver_delays_no_other(stage: Callable[..., Stage], webhook: Callable[..., Webhook]) -> None:

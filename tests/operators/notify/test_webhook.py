@@ -19,7 +19,8 @@ import pytest
 
 from operators.clock import NS_PER_S, ManualClock
 from operators.errors import DeliveryError, DeliveryRefused, SettingsError
-from operators.notify.webhook import Webhook, WebhookSettings, check_url
+from operators.notify.exchange import Exchange
+from operators.notify.webhook import Webhook, WebhookSettings
 from tests.operators.notify.events import T0, an_alert
 from tests.operators.notify.receiver import HANG, RESET, Answer, Receiver
 
@@ -39,8 +40,13 @@ def receiver() -> Iterator[Receiver]:
 
 
 def a_webhook(url: str, folder: Path = Path("unused"), **fields: Any) -> Webhook:
-    settings = WebhookSettings(**{"name": "guard", "url": url, "secret_env": "GUARD_SECRET", **fields})
+    settings = WebhookSettings(**{
+        "name": "guard", "url": url, "secret_env": "GUARD_SECRET", "allow": ("127.0.0.1",), **fields})
     return Webhook(settings, folder, ManualClock(T0))
+
+
+def an_exchange(url: str) -> Exchange:
+    return Exchange("webhooks.guard", url, timeout_s=5.0, allow=("::1",))
 
 
 def failure(url: str, **fields: Any) -> DeliveryError:
@@ -76,7 +82,8 @@ def test_the_signature_is_that_of_the_specification(receiver: Receiver) -> None:
 
 def test_a_retry_keeps_the_id_and_signs_its_own_time(receiver: Receiver) -> None:
     clock = ManualClock(T0)
-    settings = WebhookSettings(name="guard", url=receiver.url, secret_env="GUARD_SECRET")  # noqa: S106 - its name
+    settings = WebhookSettings(name="guard", url=receiver.url, allow=("127.0.0.1",),
+                               secret_env="GUARD_SECRET")  # noqa: S106 - its name
     webhook = Webhook(settings, Path("unused"), clock)
     webhook.deliver(an_alert())
     clock.sleep(300)
@@ -180,13 +187,13 @@ def test_credentials_reach_no_log_and_no_error(
 ])
 def test_what_is_no_url_is_refused_at_start(url: str, shown: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        check_url("webhooks.guard.url", url)
+        an_exchange(url)
     assert str(caught.value) == f"webhooks.guard.url: '{shown}' is not an http:// or https:// URL"
 
 
 @pytest.mark.parametrize("url", ["http://host", "https://guard:pw@host:8443/a/b?c=d", "http://[::1]:80/", "http://höst/"])
 def test_what_is_a_url_is_taken(url: str) -> None:
-    check_url("webhooks.guard.url", url)
+    an_exchange(url)
 
 
 def test_a_secret_comes_from_a_file(receiver: Receiver, tmp_path: Path) -> None:
@@ -245,7 +252,7 @@ def test_processes_that_start_together_agree_on_the_secret(tmp_path: Path) -> No
     def start() -> None:
         barrier.wait(10)
         webhook = a_webhook("http://host/", tmp_path / "secrets", secret_env=None)
-        secrets.add(webhook._signer._whsecret)
+        secrets.add(webhook._signers[0]._whsecret)
         webhook.close()
 
     threads = [threading.Thread(target=start) for _ in range(8)]

@@ -1,0 +1,43 @@
+"""Alerts on standard output, as lines of CloudEvents JSON."""
+
+from __future__ import annotations
+
+import sys
+from typing import BinaryIO
+
+import msgspec
+from typing_extensions import override
+
+from operators.base import Settings
+from operators.cloudevent import alert_to_cloudevent
+from operators.errors import DeliveryError
+from operators.notify.sink import Name, Sink
+from operators.records import Alert
+
+
+class StdoutSettings(Settings, frozen=True, kw_only=True, tag_field="kind", tag="stdout"):
+    """Whoever reads this process's standard output."""
+
+    name: Name = "stdout"
+
+
+class Stdout(Sink):
+    """Writes a line for every alert."""
+
+    def __init__(self, settings: StdoutSettings, out: BinaryIO | None = None) -> None:
+        """Write to `out`, or to standard output."""
+        self.name = settings.name
+        self._out = out or sys.stdout.buffer
+
+    @override
+    def deliver(self, alert: Alert) -> None:
+        try:
+            self._out.write(msgspec.json.encode(alert_to_cloudevent(alert)) + b"\n")
+            self._out.flush()
+        except (OSError, ValueError) as error:  # who read it is gone, or it is closed
+            message = f"standard output: {error}"
+            raise DeliveryError(message) from error
+
+    @override
+    def close(self) -> None:
+        pass

@@ -1,0 +1,53 @@
+"""Alerts to a topic of Kafka, for whoever reads it: CloudEvents in structured mode, keyed by camera."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from typing_extensions import override
+
+from operators.base import Settings
+from operators.cloudevent import alert_to_cloudevent
+from operators.errors import DeliveryError, DeliveryRefused, LogError, RecordTooLarge
+from operators.notify.sink import Name, Sink
+from operators.records import Alert
+from pipeline.topics.base import Log
+from pipeline.topics.kafka_settings import KafkaSettings
+
+HEADERS = {"content-type": b"application/cloudevents+json; charset=UTF-8"}  # as CloudEvents' Kafka binding says
+
+
+class TopicSettings(Settings, frozen=True, kw_only=True, tag_field="kind", tag="topic"):
+    """A topic that is there already."""
+
+    name: Name = "topic"
+    topic: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,200}$", description="after the cluster's prefix")]
+    kafka: Annotated[KafkaSettings | None, Meta(description="its cluster; null: the one under `kafka:`")] = None
+
+
+class TopicSink(Sink):
+    """Appends to a topic of a log."""
+
+    def __init__(self, settings: TopicSettings, log: Log) -> None:
+        """Write through `log`, which is closed by `close`."""
+        self.name = settings.name
+        self._topic, self._log = settings.topic, log
+        self._writer = f"sink-{settings.name}-{secrets.token_hex(8)}"
+
+    @override
+    def deliver(self, alert: Alert) -> None:
+        try:
+            with self._log.transaction(self._writer) as transaction:
+                transaction.append(self._topic, alert.event.camera, msgspec.json.encode(alert_to_cloudevent(alert)),
+                                   HEADERS)
+        except RecordTooLarge as error:
+            raise DeliveryRefused(str(error)) from error
+        except LogError as error:
+            raise DeliveryError(str(error)) from error
+
+    @override
+    def close(self) -> None:
+        self._log.close()
