@@ -43,6 +43,10 @@ class CameraMetrics:
             "lookout_packets_dropped_total", "packets that are in no segment", "camera", "reason")
         self._segments = series.counter("lookout_segments_total", "segments captured", "camera")
         self._bytes = series.counter("lookout_segment_bytes_total", "compressed media captured", "camera")
+        self._spool = series.gauge(
+            "lookout_spool_bytes", "media of a live camera that waits on disk for the cluster", "camera")
+        self._unsent = series.counter(
+            "lookout_segments_unsent_total", "segments given up before they came into the log", "camera", "reason")
 
     def _declare_media(self, series: Series) -> None:
         self._received = series.counter(
@@ -78,6 +82,7 @@ class CameraMetrics:
             del self._counted[name]
             self._connected.remove(name)
             self._captured.remove(name)
+            self._spool.remove(name)
         for name, status in present.items():
             self._connected.labels(name).set(status.state == "connected")
             if name not in self._counted:
@@ -102,6 +107,14 @@ class CameraMetrics:
         self._segments.labels(segment.camera).inc()
         self._bytes.labels(segment.camera).inc(len(segment.media))
         self._captured.labels(segment.camera).set(ns_to_seconds(segment.received_ns))
+
+    def on_spool(self, camera: str, size_bytes: int) -> None:
+        """So much of the camera's media waits on disk for the log."""
+        self._spool.labels(camera).set(size_bytes)
+
+    def on_unsent(self, camera: str, reason: str, segments: int) -> None:
+        """So many of the camera's segments were given up before they came into the log."""
+        self._unsent.labels(camera, reason).inc(segments)
 
     def on_embedding(self, embedding: Embedding) -> None:
         """A segment was looked at and listened to."""

@@ -107,6 +107,14 @@ class Metrics(Watcher):
         self._dead.labels(stage, reason if reason in DEAD_REASONS else UNEXPECTED).inc()
 
     def on_engine(self, graph: str, backend: str, precision: str) -> None:
+    def on_spool(self, camera: str, size_bytes: int) -> None:
+        """So much of the camera's media waits on disk for the log."""
+        self._cameras.on_spool(camera, size_bytes)
+
+    def on_unsent(self, camera: str, reason: str, segments: int) -> None:
+        """So many of the camera's segments were given up before they came into the log."""
+        self._cameras.on_unsent(camera, reason, segments)
+
         """An inference engine has loaded one of the model's graphs."""
         self._engines.labels(graph, backend, precision).set(1)
         for name, *_ in ENGINES:

@@ -43,8 +43,11 @@ from pipeline.topics.kafka_settings import KafkaSettings
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+SPOOL_BYTES = 256 * 2**20  # a quarter of an hour at 2 Mbit/s
+
+
 class LogSettings(Settings, frozen=True, kw_only=True):
-    """What the log keeps and how far a file may run ahead."""
+    """What the log keeps, how far a file may run ahead, and what is kept while the log is out of reach."""
 
     partitions: Annotated[int, Meta(ge=1, le=1024, description="per topic; fixed once the log exists")] = 8
     segments_retention_s: Annotated[float, Meta(ge=60, description="media older than this may go")] = 3600.0
@@ -53,6 +56,9 @@ class LogSettings(Settings, frozen=True, kw_only=True):
         30 * 86400.0)
     max_segments_ahead: Annotated[int, Meta(ge=1, le=10_000, description=(
         "a file source waits while this many of its segments are not decoded"))] = 64
+    spool_bytes: Annotated[int, Meta(ge=2**20, description=(
+        "media that each live camera keeps on disk while a cluster is out of reach; the oldest beyond it goes"))] = (
+        SPOOL_BYTES)
 
 
 SinkSettings = AlertmanagerSettings | AppriseSettings | StdoutSettings | TopicSettings

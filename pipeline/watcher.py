@@ -26,6 +26,12 @@ class Watcher:
     def on_lag(self, stage: str, records: int) -> None:
         """That many records wait for the stage."""
 
+    def on_spool(self, camera: str, size_bytes: int) -> None:
+        """So much of the camera's media waits on disk for the log."""
+
+    def on_unsent(self, camera: str, reason: str, segments: int) -> None:
+        """So many of the camera's segments were given up before they came into the log."""
+
 
 class Watchers(Watcher):
     """Several watchers as one."""
@@ -52,3 +58,13 @@ class Watchers(Watcher):
     def on_lag(self, stage: str, records: int) -> None:
         for watcher in self._watchers:
             watcher.on_lag(stage, records)
+
+    @override
+    def on_spool(self, camera: str, size_bytes: int) -> None:
+        for watcher in self._watchers:
+            watcher.on_spool(camera, size_bytes)
+
+    @override
+    def on_unsent(self, camera: str, reason: str, segments: int) -> None:
+        for watcher in self._watchers:
+            watcher.on_unsent(camera, reason, segments)

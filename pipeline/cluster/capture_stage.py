@@ -8,15 +8,19 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from operators.capture.camera import Camera, CameraSettings, CameraStatus
+from operators.capture.source import parse
 from operators.clock import NS_PER_S, Clock
 from operators.errors import Fenced, LogUnavailable, LookoutError, SettingsError
 from pipeline.background import in_background
 from pipeline.capture_worker import CaptureWorker
 from pipeline.cluster.cameras import settings_of
+from pipeline.cluster.live_capture import LiveCapture
+from pipeline.cluster.spool import Spool
 from pipeline.settings import LogSettings, filled_in
 from pipeline.topics.base import Log, Message
 from pipeline.topology import CAMERAS, CAPTURE
@@ -44,12 +48,23 @@ class _Captured:
 class CaptureStage:
     """Learns from the topic of cameras which there are; no offset is ever committed, so all are told at every move."""
 
-    def __init__(self, open_log: Callable[[], Log], limits: LogSettings, clock: Clock, watcher: Watcher) -> None:
-        """Nothing is read before `run`; each call of `open_log` gives a log of its own."""
-        self._open_log, self._limits, self._clock, self._watcher = open_log, limits, clock, watcher
+    def __init__(self, open_log: Callable[[], Log], limits: LogSettings, spools: Path, clock: Clock,
+                 watcher: Watcher) -> None:
+        """Nothing is read before `run`.
+
+        Args:
+            open_log: each call gives a log of its own.
+            limits: how much a file may run ahead, and a live camera may keep on disk.
+            spools: a folder for what live cameras keep while the log is out of reach.
+            clock: where time comes from.
+            watcher: who is told.
+        """
+        self._open_log, self._limits, self._spools = open_log, limits, spools
+        self._clock, self._watcher = clock, watcher
         self._log = open_log()
         self._logs = [self._log]
         self._cameras: dict[str, _Captured] = {}
+        self._leaving: set[int] = set()  # partitions that were taken away, and perhaps given back at once
         self._beat_ns = clock.monotonic_ns()
 
     def beat_ns(self) -> int:
@@ -68,15 +83,18 @@ class CaptureStage:
             while not stop.is_set():
                 self._beat_ns = self._clock.monotonic_ns()
                 try:
-                    consumer = consumer or self._log.consumer(CAPTURE, CAMERAS, on_revoked=self._let_go)
-                    for message in consumer.poll(256, POLL_S):
+                    consumer = consumer or self._log.consumer(CAPTURE, CAMERAS, on_revoked=self._leaving.update)
+                    messages = consumer.poll(256, POLL_S)
+                    self._let_go(self._leaving - consumer.assignment)
+                    self._leaving.clear()
+                    for message in messages:
                         self._learn(message)
                     self._restart_failed()
                 except LogUnavailable as error:
                     log.warning("capture: %s; trying again", error)
                     stop.wait(RETRY_S)
         finally:
-            self._let_go(frozenset(camera.partition for camera in self._cameras.values()))
+            self._let_go({camera.partition for camera in self._cameras.values()})
             if consumer:
                 consumer.close()
             for opened in self._logs:
@@ -105,7 +123,12 @@ class CaptureStage:
         stop, opened = threading.Event(), list[Camera]()
 
         def capture() -> None:
-            worker = CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop)
+            worker: CaptureWorker | LiveCapture
+            if parse(settings.source).live:
+                spool = Spool(self._spools, name, self._limits.spool_bytes)
+                worker = LiveCapture(settings, spool, log_, self._another_log, self._clock, self._watcher, stop)
+            else:
+                worker = CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop)
             opened.append(worker.camera)
             worker.run()
 
@@ -130,7 +153,7 @@ class CaptureStage:
         self._logs.append(self._open_log())
         return self._logs[-1]
 
-    def _let_go(self, partitions: frozenset[int]) -> None:
+    def _let_go(self, partitions: set[int]) -> None:
         """Another process captures the cameras of these partitions from now on."""
         self._end([name for name, camera in self._cameras.items() if camera.partition in partitions])
 

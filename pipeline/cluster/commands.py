@@ -36,7 +36,8 @@ def run(
         metavar="STAGE…", help="capture, perceive, fuse, notify, deliver; several run in one process")],
     config: Config = None,
     kafka: Servers = None,
-    data: Annotated[Path | None, typer.Option(help="folder for webhook secrets that are made here")] = None,
+    data: Annotated[Path | None, typer.Option(help=(
+        "folder for webhook secrets that are made here, and for media of live cameras that is not sent yet"))] = None,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help=(
         "serve /metrics and /healthz; 0: any port"))] = None,
 ) -> None:

@@ -62,7 +62,7 @@ def run_stages(names: Sequence[str], settings: LookoutSettings, data: Path,
     Args:
         names: of `STAGE_NAMES`.
         settings: those of the whole topology; only what these stages want of them is used.
-        data: a folder for secrets that are made here.
+        data: a folder for secrets that are made here, and for media of live cameras that is not sent yet.
         stop: for a caller that wants to end the run itself.
 
     Raises:
@@ -116,7 +116,7 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
     watcher = Watchers([metrics])
     built = []
     if CAPTURE in names:
-        capture = CaptureStage(lambda: kafka_log(settings), settings.log, clock, watcher)
+        capture = CaptureStage(lambda: kafka_log(settings), settings.log, data / "spool", clock, watcher)
         built.append(_Stage(CAPTURE, capture.run, capture.beat_ns, lambda: metrics.on_cameras(capture.statuses())))
     stages = [stage for stage in STAGES if stage.lane.stage in names]
     if stages:

@@ -54,6 +54,8 @@ def used(clock: ManualClock | None = None) -> Metrics:
     metrics.on_batch("fuse", 3, 0.02)
     metrics.on_lag("fuse", 7)
     metrics.on_dead("fuse", "CodecError")
+    metrics.on_spool("lobby", 1000)
+    metrics.on_unsent("lobby", "spool_full", 2)
     metrics.on_fallback("openvino")
     metrics.on_delivery(Delivery(sink="guard", alert=an_alert(), result="delivered", ended_ns=T0 + 2 * NS_PER_S,
                                  took_ns=NS_PER_S // 2))
@@ -80,6 +82,8 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_camera_connected", ("lobby",)): 1,
         ("lookout_reconnects_total", ("lobby",)): 1,
         ("lookout_segments_total", ("lobby",)): 1,
+        ("lookout_spool_bytes", ("lobby",)): 1000,
+        ("lookout_segments_unsent_total", ("lobby", "spool_full")): 2,
         ("lookout_segment_bytes_total", ("lobby",)): 1000,
         ("lookout_capture_errors_total", ("lobby", "timeout")): 2,
         ("lookout_packets_dropped_total", ("lobby", "late")): 3,
@@ -141,8 +145,9 @@ def test_a_camera_that_is_not_captured_here_any_more_is_forgotten(now: dict[str,
     metrics = Metrics()
     metrics.on_cameras({"lobby": CameraStatus(state="connected")})
     metrics.on_output("capture", a_segment())
+    metrics.on_spool("lobby", 1000)
     metrics.on_cameras(now)
-    gauges = {"lookout_camera_connected", "lookout_camera_captured_timestamp_seconds"}
+    gauges = {"lookout_camera_connected", "lookout_camera_captured_timestamp_seconds", "lookout_spool_bytes"}
     assert not gauges & {name for name, _ in samples(metrics)}
 
 
@@ -242,7 +247,7 @@ def test_the_table_says_exactly_what_is_exposed() -> None:
 
 
 def test_names_carry_their_unit() -> None:
-    units = ("_seconds", "_bytes_total", "_total", "_dbfs", "_records", "_size", "_info", "_connected", "_pending")
+    units = ("_seconds", "_bytes", "_total", "_dbfs", "_records", "_size", "_info", "_connected", "_pending")
     for row in Metrics().table():
         assert row.name.startswith("lookout_")
         assert row.name.endswith(units)

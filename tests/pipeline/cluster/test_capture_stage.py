@@ -30,7 +30,8 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         self.stop = threading.Event()
-        stage = CaptureStage(lambda: EmbeddedLog(folder, session_timeout_s=2.0), LIMITS, SystemClock(), Watcher())
+        stage = CaptureStage(lambda: EmbeddedLog(folder, session_timeout_s=2.0), LIMITS, folder.with_name("spool"),
+                             SystemClock(), Watcher())
         self.thread, self.result = in_background("capture", stage.run, self.stop)
 
     def end(self) -> None:
