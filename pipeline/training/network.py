@@ -187,7 +187,7 @@ class _CrossAttention(nn.Module):
 
 
 class _Stream(nn.Module):
-    """One sense's half of a layer: look at both senses' past, then think."""
+    """One sense's half: look at both senses' past, then think."""
 
     def __init__(self, dim: int, heads: int, steps: int, dropout: float) -> None:
         super().__init__()
@@ -224,15 +224,14 @@ class Fusion(nn.Module):
     SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
 
     def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, dim: int = 128, heads: int = 4,
-                 layers: int = 2, dropout: float = 0.2) -> None:
+                 dropout: float = 0.2) -> None:
         super().__init__()
         self.recent = _Recent(steps, self.SEEN_STEPS)
         self.visual_in = nn.Sequential(nn.LayerNorm(visual), nn.Linear(visual, dim))
         self.acoustic_in = nn.Sequential(nn.LayerNorm(acoustic), nn.Linear(acoustic, dim))
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
         self.senses = nn.Parameter(torch.randn(2, dim) * 0.02)
-        self.visual_layers = nn.ModuleList(_Stream(dim, heads, steps, dropout) for _ in range(layers))
-        self.acoustic_layers = nn.ModuleList(_Stream(dim, heads, steps, dropout) for _ in range(layers))
+        self.seeing, self.hearing = (_Stream(dim, heads, steps, dropout) for _ in range(2))
         self.norm = nn.LayerNorm(2 * dim)
         self.events = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, labels))
         self.sentiment = nn.Sequential(
@@ -246,9 +245,8 @@ class Fusion(nn.Module):
         v = torch.where(visual_valid.unsqueeze(2), self.visual_in(visual), self.missing[0])  # (B, T, D)
         a = torch.where(acoustic_valid.unsqueeze(2), self.acoustic_in(acoustic), self.missing[1])  # (B, T, D)
         v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)
-        for seeing, hearing in zip(self.visual_layers, self.acoustic_layers, strict=True):
-            v, a = seeing(v, a, visual_valid, acoustic_valid), hearing(a, v, acoustic_valid, visual_valid)
-        both = self.norm(torch.cat([v, a], dim=2))  # (B, T, 2D)
+        seen, heard = self.seeing(v, a, visual_valid, acoustic_valid), self.hearing(a, v, acoustic_valid, visual_valid)
+        both = self.norm(torch.cat([seen, heard], dim=2))  # (B, T, 2D)
         return self.events(both), self.sentiment(both)  # (B, T, L), (B, T, 4)
 
 

@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from operators.backends.base import Arrays
 from operators.models.bundle import Graph
 from pipeline.training.export import port, to_onnx
+from pipeline.training.exporting.parity import example
 from pipeline.training.network import Fusion, ServedFusion, VisualEncoder, VisualProjection, VisualTrunk
-from pipeline.training.parity import example
 
 BATCHES = (1, 4, 16)
 WIDTH, STEPS, LABELS = 256, 16, 13

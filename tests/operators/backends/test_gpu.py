@@ -14,8 +14,8 @@ from operators.backends.base import Arrays
 from operators.backends.onnx_backend import OnnxBackend
 from operators.backends.tensorrt_engine import Recipe, cached, engine_folder
 from operators.models.bundle import Graph, load
-from pipeline.training.half import halved
-from pipeline.training.parity import AGREEMENT, cosine, example
+from pipeline.training.exporting.half import halved
+from pipeline.training.exporting.parity import AGREEMENT, cosine, example
 from tests.contracts.conv_bundle import make_conv
 from tests.tiny_bundle import make_bundle
 
