@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -12,12 +11,12 @@ import msgspec
 import platformdirs
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
 from operators.capture.camera import CameraSettings
 from operators.errors import BundleError, LookoutError, SettingsError
 from operators.notify.webhook import WebhookSettings
 from pipeline.cluster import commands
+from pipeline.logs import FORMAT_HELP, LogFormat, form_for_people, log_beside, log_to_stream
 from pipeline.settings import LookoutSettings, MetricsSettings, load
 from pipeline.training import commands as bundles
 
@@ -72,6 +71,7 @@ def watch(
     events: Annotated[Path | None, typer.Option(help="also append events to this file, as JSON lines")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz, /readyz; 0: any port")] = None,
     json: Annotated[bool, typer.Option("--json", help="events as CloudEvents JSON lines on standard output")] = False,
+    log_format: Annotated[LogFormat, typer.Option(help=f"{FORMAT_HELP}: plain unless told otherwise")] = "auto",
 ) -> None:
     """Watch cameras and files: events on the terminal, alerts to webhooks."""
     from pipeline.watch import WatchOptions  # noqa: PLC0415 - the engines take seconds to import
@@ -87,7 +87,10 @@ def watch(
         port = _converted("--metrics-port", {"host": settings.metrics.host, "port": metrics_port})
         settings = msgspec.structs.replace(settings, metrics=port)
     console = Console(stderr=json)
-    _log_to(console if console.is_terminal and not json else None)
+    if console.is_terminal and not json and log_format == "auto":
+        log_beside(console)
+    else:
+        log_to_stream(form_for_people(log_format))
     report = run(settings, WatchOptions(data or default_data(), json=json, events=events), console)
     for line in report.lines():
         console.print(line, highlight=False, soft_wrap=True)
@@ -102,7 +105,10 @@ def demo(
     from pipeline.demo.run import demo as run  # noqa: PLC0415
 
     console = Console()
-    _log_to(console if console.is_terminal else None)
+    if console.is_terminal:
+        log_beside(console)
+    else:
+        log_to_stream("plain")
     raise typer.Exit(run(console, model))
 
 
@@ -115,6 +121,8 @@ def train(
     seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
     false_per_hour: Annotated[float | None, typer.Option(min=0.0, help=(
         "choose each label's threshold for this rate of false events on validation scenes"))] = None,
+    pairs: Annotated[Path | None, typer.Option(help=(
+        "folder of short videos with sound and no labels, to learn beforehand what is seen and heard together"))] = None,
     visual: Annotated[Path | None, typer.Option(help="ONNX encoder of pictures in place of ours")] = None,
     acoustic: Annotated[Path | None, typer.Option(help="ONNX encoder of sound in place of ours")] = None,
 ) -> None:
@@ -132,8 +140,8 @@ def train(
     with bundles.training_extra("training"):
         from pipeline.training.train import Plan  # noqa: PLC0415
         from pipeline.training.train import train as run  # noqa: PLC0415
-    _log_to(None)
-    plan = Plan(seed=seed, false_per_hour=false_per_hour, visual=visual, acoustic=acoustic)
+    log_to_stream("plain")
+    plan = Plan(seed=seed, false_per_hour=false_per_hour, pairs=pairs, visual=visual, acoustic=acoustic)
     bundle, problems = run(data, out, plan)
     report, _ = measure(bundle, data)  # on what was held out
     record(bundle, report)
@@ -162,7 +170,7 @@ def evaluate(
     from pipeline.training.evaluate import evaluate as run  # noqa: PLC0415
     from pipeline.training.measuring.report import comparison, tables  # noqa: PLC0415
 
-    _log_to(None)
+    log_to_stream("plain")
     if compare:
         with bundles.training_extra("training"):
             from pipeline.training.comparison.compare import Terms  # noqa: PLC0415
@@ -202,12 +210,3 @@ def _converted(option: str, value: object) -> MetricsSettings:
 
 def _say(error: LookoutError) -> None:
     print(f"lookout: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-
-
-def _log_to(console: Console | None) -> None:
-    """Log beside the live view where there is one, else in plain lines on standard error."""
-    handler: logging.Handler = logging.StreamHandler()
-    if console:
-        handler = RichHandler(console=console, show_path=False, markup=False, rich_tracebacks=False)
-    logging.basicConfig(level=logging.INFO if not console else logging.WARNING, handlers=[handler],
-                        format="%(message)s" if console else "%(asctime)s %(levelname)s %(message)s")

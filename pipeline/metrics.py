@@ -20,6 +20,7 @@ from pipeline.watcher import TravellingRecord, Watcher
 WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 JOURNEY_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 36000.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+NO_RULE = "none"  # an event that no rule is about; to Prometheus an empty label is none
 UNEXPECTED = "unexpected"  # any error that Lookout does not raise on purpose
 DEAD_REASONS = (*(kind.__name__ for kind in every_kind()), UNEXPECTED)
 
@@ -106,7 +107,6 @@ class Metrics(Watcher):
         """A record went to the stage's dead-letter topic."""
         self._dead.labels(stage, reason if reason in DEAD_REASONS else UNEXPECTED).inc()
 
-    def on_engine(self, graph: str, backend: str, precision: str) -> None:
     def on_spool(self, camera: str, size_bytes: int) -> None:
         """So much of the camera's media waits on disk for the log."""
         self._cameras.on_spool(camera, size_bytes)
@@ -115,6 +115,7 @@ class Metrics(Watcher):
         """So many of the camera's segments were given up before they came into the log."""
         self._cameras.on_unsent(camera, reason, segments)
 
+    def on_engine(self, graph: str, backend: str, precision: str) -> None:
         """An inference engine has loaded one of the model's graphs."""
         self._engines.labels(graph, backend, precision).set(1)
         for name, *_ in ENGINES:
@@ -139,7 +140,7 @@ class Metrics(Watcher):
             case Alert():
                 self._alerts.labels(record.rule, record.event.camera, record.event.label).inc()
             case Suppressed():
-                self._suppressed.labels(record.rule, record.reason).inc()
+                self._suppressed.labels(record.rule or NO_RULE, record.reason).inc()
 
     def on_delivery(self, delivery: Delivery) -> None:
         """An attempt to deliver an alert ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import platformdirs
 import typer
 
 from operators.errors import SettingsError
+from pipeline.logs import FORMAT_HELP, LogFormat, form_for_machines, log_to_stream
 from pipeline.settings import LookoutSettings, load
 from pipeline.topics.kafka_settings import KafkaSettings
 
@@ -40,11 +40,12 @@ def run(
         "folder for webhook secrets that are made here, and for media of live cameras that is not sent yet"))] = None,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help=(
         "serve /metrics and /healthz; 0: any port"))] = None,
+    log_format: Annotated[LogFormat, typer.Option(help=f"{FORMAT_HELP}: JSON unless on a terminal")] = "auto",
 ) -> None:
     """Run stages on a Kafka cluster until stopped. Start as many processes as you like: they share the cameras."""
     from pipeline.cluster.run_stages import check_names, run_stages  # noqa: PLC0415 - the engines take seconds
 
-    _log_plainly()
+    log_to_stream(form_for_machines(log_format))
     check_names(stages)
     settings = _settings(config, kafka)
     if metrics_port is not None:
@@ -179,7 +180,3 @@ def _opened(settings: LookoutSettings) -> Iterator[KafkaLog]:
 
     with closing(kafka_log(settings)) as log:
         yield log
-
-
-def _log_plainly() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
