@@ -76,6 +76,7 @@ class Health(msgspec.Struct, frozen=True):
     shed: dict[str, int] = {}  # reason -> pictures not looked at
     level_dbfs: float | None = None  # sound level, 0 is full scale; None: no sound
     skew_ns: int | None = None  # sound ahead of picture; None unless both are there
+    skipped: str = ""  # why nothing of the segment was looked at or listened to; empty: something was
 
     @property
     def heard(self) -> bool:

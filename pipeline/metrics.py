@@ -7,25 +7,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
+from typing_extensions import override
+
 from operators.backends.load import ENGINES
 from operators.capture.camera import CameraStatus
 from operators.clock import Clock, SystemClock, ns_to_seconds
-from operators.errors import every_kind
 from operators.notify.outbox import Delivery, Result
 from operators.records import Alert, Embedding, Event, Segment, Suppressed
 from pipeline.camera_metrics import CameraMetrics
 from pipeline.series import MetricInfo, Series
-from pipeline.watcher import TravellingRecord, Watcher
+from pipeline.stage_metrics import WORK_BUCKETS_S, StageMetrics
+from pipeline.watcher import TravellingRecord
 
-WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 JOURNEY_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 36000.0)
-BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 NO_RULE = "none"  # an event that no rule is about; to Prometheus an empty label is none
-UNEXPECTED = "unexpected"  # any error that Lookout does not raise on purpose
-DEAD_REASONS = (*(kind.__name__ for kind in every_kind()), UNEXPECTED)
 
 
-class Metrics(Watcher):
+class Metrics(StageMetrics):
     """The metrics of one process, in a registry of their own. Any thread may call any method.
 
     The `on_` methods are what workers, cameras, engines and operators report to.
@@ -34,17 +32,12 @@ class Metrics(Watcher):
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._series = Series()
+        super().__init__(self._series)
         self._cameras = CameraMetrics(self._series)
-        self._declare_stages(self._series)
+        self._declare_engines(self._series)
         self._declare_alerts(self._series)
 
-    def _declare_stages(self, series: Series) -> None:
-        self._latency = series.histogram(
-            "lookout_stage_latency_seconds", "time a stage took for a batch, commit included", WORK_BUCKETS_S, "stage")
-        self._batch = series.histogram("lookout_stage_batch_size", "records in a batch", BATCH_BUCKETS, "stage")
-        self._lag = series.gauge("lookout_stage_lag_records", "records that wait for the stage", "stage")
-        self._dead = series.counter(
-            "lookout_dead_letters_total", "records a stage could not take, by class of error", "stage", "reason")
+    def _declare_engines(self, series: Series) -> None:
         self._fallbacks = series.counter(
             "lookout_engine_fallbacks_total", "times an inference engine could not be used and another was", "backend")
         self._engines = series.gauge(
@@ -84,8 +77,7 @@ class Metrics(Watcher):
     def expect(self, *, stages: Iterable[str] = (), endpoints: Iterable[str] = ()) -> None:
         """Show zeros for what runs here, so that the first dead letter is an increase and not a new series."""
         for stage in stages:
-            for reason in DEAD_REASONS:
-                self._dead.labels(stage, reason)
+            self.expect_stage(stage)
         for endpoint in endpoints:
             for result in get_args(Result):
                 self._deliveries.labels(endpoint, result)
@@ -94,19 +86,7 @@ class Metrics(Watcher):
         """Every camera captured in this process, as it is now; called every now and then, by one thread."""
         self._cameras.on_statuses(statuses, self._clock.now_ns())
 
-    def on_batch(self, stage: str, records: int, seconds: float) -> None:
-        """A stage took `seconds` for a batch of `records`."""
-        self._latency.labels(stage).observe(seconds)
-        self._batch.labels(stage).observe(records)
-
-    def on_lag(self, stage: str, records: int) -> None:
-        """That many records wait for the stage."""
-        self._lag.labels(stage).set(records)
-
-    def on_dead(self, stage: str, reason: str) -> None:
-        """A record went to the stage's dead-letter topic."""
-        self._dead.labels(stage, reason if reason in DEAD_REASONS else UNEXPECTED).inc()
-
+    @override
     def on_spool(self, camera: str, size_bytes: int) -> None:
         """So much of the camera's media waits on disk for the log."""
         self._cameras.on_spool(camera, size_bytes)
@@ -125,6 +105,7 @@ class Metrics(Watcher):
         """An inference engine could not be used."""
         self._fallbacks.labels(backend).inc()
 
+    @override
     def on_output(self, stage: str, record: TravellingRecord) -> None:
         """A stage gave out a record, and it is committed."""
         match record:

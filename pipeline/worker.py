@@ -10,22 +10,22 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from operators.base import Operator, Rejected
 from operators.clock import NS_PER_S, Clock
 from operators.errors import CodecError, Fenced, LethalRecord, LogError, LogUnavailable, LookoutError
+from operators.records import Embedding
 from pipeline import codec
 from pipeline.in_hand import InHand
+from pipeline.operator_state import OperatorState
 from pipeline.refused import Refused, camera_of, reason
 from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
 from pipeline.topology import Lane
-from pipeline.watcher import Watcher
+from pipeline.watcher import Account, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,6 @@ POLL_S = 0.2  # how long an idle worker waits for records before it looks at the
 RETRY_S = 0.5  # how long a worker waits before it tries a log that did not answer again
 LAG_EVERY_NS = NS_PER_S  # between two looks at what waits for the stage
 TRIES = 3  # of one record, where its error says that trying again may help
-RECALLED = 64  # offsets remembered per camera; operators recall no more records than that
-
-
-class _Kept(msgspec.Struct, frozen=True):
-    """A camera's state as it lies in the log."""
-
-    state: bytes
-    recall_from: int | None  # offset of the first record to be seen again; None: none
 
 
 class Worker:
@@ -52,10 +44,10 @@ class Worker:
         self._partitions = log_.partitions(lane.consumes)
         self._writer = self._new_writer()
         self._in_hand = InHand(log_, lane.stage)
+        self._state = OperatorState(lane, operator, log_, self._in_hand)
         self._most = lane.max_records
         self._fenced = False
-        self._offsets: dict[str, deque[int]] = {}
-        self._rebuild_needed = True
+        self._rebuild_needed, self._moved = True, False
         self._stop = threading.Event()
         self._beat_ns = clock.monotonic_ns()
         self._lag_due_ns = self._beat_ns
@@ -69,7 +61,7 @@ class Worker:
         self._stop = stop
 
         def moved(partitions: frozenset[int]) -> None:
-            self._rebuild_needed = True
+            self._rebuild_needed = self._moved = True
 
         consumer = self._join(stop, moved)
         try:
@@ -80,6 +72,7 @@ class Worker:
                 try:
                     self._turn(consumer, 0 if last else self._most)
                 except Fenced as error:
+                    self._watcher.on_retry(self._lane.stage, Fenced.__name__)
                     log.info("%s: %s; going on with what is still ours", self._lane.stage, error)
                     consumer.seek_to_committed()
                     self._rebuild_needed = True
@@ -88,6 +81,7 @@ class Worker:
                         self._writer = self._new_writer()
                     self._fenced = True
                 except LogUnavailable as error:
+                    self._watcher.on_retry(self._lane.stage, LogUnavailable.__name__)
                     log.warning("%s: %s; trying again", self._lane.stage, error)
                     consumer.seek_to_committed()
                     self._rebuild_needed = True
@@ -117,11 +111,11 @@ class Worker:
 
     def _turn(self, consumer: Consumer, max_records: int) -> None:
         """One poll and, as a rule, at most one transaction."""
-        self._tell_lag()
         messages = consumer.poll(max_records, POLL_S) if max_records else ()
+        self._tell_place(consumer)
         if self._rebuild_needed:
             self._in_hand.begin(consumer)
-            self._rebuild(consumer)
+            self._state.rebuild(consumer)
             self._rebuild_needed = False
         for batch in self._in_hand.batches(messages):
             self._take(consumer, batch)
@@ -139,12 +133,15 @@ class Worker:
         offsets = {partition: consumer.committed(partition) for camera in (*map(camera_of, outputs), *state)
                    if (partition := partition_of(camera, self._partitions)) in consumer.assignment}
         offsets |= {message.partition: message.offset + 1 for message in messages}
+        committing_ns = self._clock.monotonic_ns()
         with self._log.transaction(self._writer) as transaction:
-            self._write(transaction, outputs, dead, state)
+            self._write(transaction, outputs, dead)
+            self._state.write(transaction, state)
             self._in_hand.keep(transaction, [item.message for item in dead if item.message])
             transaction.commit(consumer, offsets)  # refuses a worker that lost its place, also if nothing was read
         self._in_hand.came_back(offsets)
         self._fenced, self._most = False, min(2 * self._most, self._lane.max_records)
+        self._watcher.on_transaction(self._lane.stage, self._seconds_since(committing_ns))
         self._tell(messages, outputs, dead, started_ns)
 
     def _process(self, consumer: Consumer, messages: Sequence[Message]) -> tuple[list[Any], list[Refused]]:
@@ -159,8 +156,7 @@ class Worker:
             log.warning("%s: %s in a batch of %d; trying its records one by one", self._lane.stage,
                         reason(error), len(records))
             outputs, refused = self._one_by_one(consumer, records)
-        for message, _ in records:
-            self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
+        self._state.processed([message for message, _ in records])
         return outputs, sorted(dead + refused, key=lambda item: item.offset)  # in the order they came
 
     def _decode(self, messages: Sequence[Message]) -> tuple[list[tuple[Message, Any]], list[Refused]]:
@@ -181,7 +177,7 @@ class Worker:
     def _one_by_one(self, consumer: Consumer,
                     records: Sequence[tuple[Message, Any]]) -> tuple[list[Any], list[Refused]]:
         """Find the record that fails: the state is rebuilt, and each is given alone."""
-        self._rebuild(consumer)
+        self._state.rebuild(consumer)
         outputs: list[Any] = []
         dead: list[Refused] = []
         for record in records:
@@ -208,75 +204,48 @@ class Worker:
                 self._stop.wait(pause_s)
         return self._call([record])
 
-    def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[Refused],
-               state: Mapping[str, bytes]) -> None:
+    def _write(self, transaction: Transaction, outputs: Iterable[Any], dead: Iterable[Refused]) -> None:
         for output in outputs:
             if topic := self._lane.topic_of(output):
                 value, headers = codec.encode(output)
                 transaction.append(topic, camera_of(output), value, headers)
         for item in dead:
             transaction.append(self._lane.dead_letters, *item.stored())
-        for camera, value in state.items():
-            recalled, offsets = self._operator.recall(camera), self._offsets.get(camera, deque())
-            first = offsets[-min(recalled, len(offsets))] if recalled and offsets else None
-            kept = msgspec.msgpack.encode(_Kept(value, first)) if value else None
-            transaction.put_state(self._lane.stage, partition_of(camera, self._partitions), camera, kept)
 
-    def _rebuild(self, consumer: Consumer) -> None:
-        """Put the operator where the last transaction of the assigned partitions left it."""
-        kept: dict[str, _Kept] = {}
-        recalled: list[Any] = []
-        self._offsets.clear()
-        for partition in sorted(consumer.assignment):
-            states = {camera: msgspec.msgpack.decode(value, type=_Kept)
-                      for camera, value in self._log.state(self._lane.stage, partition).items()}
-            kept |= states
-            recalled += self._recall(partition, consumer.committed(partition), states)
-        state = {camera: item.state for camera, item in kept.items()}
-        self._operator.restore(state)
-        try:
-            self._operator.replay(recalled)
-        except Exception as error:  # one of them broke the operator before too, and is a dead letter
-            log.warning("%s: %s while seeing records again; leaving out those that fail", self._lane.stage,
-                        reason(error))
-            self._operator.restore(state)
-            self._replay_one_by_one(recalled)
-
-    def _replay_one_by_one(self, records: Sequence[Any]) -> None:
-        for record in records:
-            try:
-                self._operator.replay([record])
-            except Exception as error:
-                log.warning("%s: not seen again: %s", self._lane.stage, reason(error))
-
-    def _recall(self, partition: int, committed: int, states: Mapping[str, _Kept]) -> list[Any]:
-        """The committed records of one partition that its cameras' states leave out."""
-        firsts = {camera: item.recall_from for camera, item in states.items() if item.recall_from is not None}
-        if not firsts:
-            return []
-        stored = self._log.read(self._lane.consumes, partition, min(firsts.values()), committed)
-        messages = [message for message in stored if message.offset >= firsts.get(message.key, committed)
-                    and not self._in_hand.is_lethal(message)]
-        records, _ = self._decode(messages)  # one that does not decode is a dead letter already
-        for message, _record in records:
-            self._offsets.setdefault(message.key, deque(maxlen=RECALLED)).append(message.offset)
-        return [record for _, record in records]
-
-    def _tell(self, messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[Refused],
+    def _tell(self, messages: Sequence[Message], outputs: Sequence[Any], dead: Sequence[Refused],
               started_ns: int) -> None:
         stage = self._lane.stage
         if messages:
-            self._watcher.on_batch(stage, len(messages), (self._clock.monotonic_ns() - started_ns) / NS_PER_S)
+            took_s = self._seconds_since(started_ns)
+            waited_ns = self._clock.now_ns() - min(message.timestamp_ns for message in messages)
+            self._watcher.on_batch(stage, len(messages), took_s)
+            self._watcher.on_account(stage, _account(messages, outputs, dead, max(0.0, waited_ns / NS_PER_S - took_s)))
         for output in outputs:
             self._watcher.on_output(stage, output)
         for item in dead:
             log.warning("%s: dead letter: %s", stage, item)
             self._watcher.on_dead(stage, type(item.error).__name__)
 
-    def _tell_lag(self) -> None:
+    def _tell_place(self, consumer: Consumer) -> None:
+        """What is ours, if that has changed, and every now and then what waits there."""
+        if self._moved:
+            self._moved = False
+            self._watcher.on_assigned(self._lane.stage, consumer.assignment)
         if self._clock.monotonic_ns() >= self._lag_due_ns:
             self._lag_due_ns = self._clock.monotonic_ns() + LAG_EVERY_NS
-            self._watcher.on_lag(self._lane.stage, sum(self._log.lag(self._lane.stage, self._lane.consumes).values()))
+            lag = self._log.lag(self._lane.stage, self._lane.consumes)
+            self._watcher.on_lag(self._lane.stage, self._lane.consumes,
+                                 {partition: lag[partition] for partition in consumer.assignment})
+
+    def _seconds_since(self, monotonic_ns: int) -> float:
+        return (self._clock.monotonic_ns() - monotonic_ns) / NS_PER_S
+
+
+def _account(messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[Refused], waited_s: float) -> Account:
+    skipped = Counter(output.health.skipped for output in outputs
+                      if isinstance(output, Embedding) and output.health.skipped)
+    gone = sum(item.message is not None for item in dead)  # others were taken in by an earlier batch
+    return Account(len(messages) - skipped.total() - gone, skipped, gone, waited_s)
 
 
 def _sorted_out(results: Iterable[Any], origin: Mapping[int, Message]) -> tuple[list[Any], list[Refused]]:

@@ -38,7 +38,7 @@ def get(server: HealthServer, path: str, method: str = "GET", accept: str = "*/*
 
 
 def test_metrics_are_served_in_the_format_asked_for(server: HealthServer, metrics: Metrics) -> None:
-    metrics.on_lag("fuse", 7)
+    metrics.on_lag("fuse", "embeddings", {0: 7})
     status, kind, text = get(server, "/metrics?ignored=1")
     assert (status, kind) == (200, "text/plain")
     values = {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}

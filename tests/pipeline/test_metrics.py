@@ -17,7 +17,9 @@ from operators.clock import NS_PER_S, ManualClock
 from operators.notify.outbox import Delivery
 from operators.records import SILENT_DBFS, Embedding, Health, Segment, Suppressed
 from pipeline import series
-from pipeline.metrics import DEAD_REASONS, UNEXPECTED, Metrics
+from pipeline.metrics import Metrics
+from pipeline.stage_metrics import DEAD_REASONS, UNEXPECTED
+from pipeline.watcher import Account
 from tests.operators.notify.events import T0, an_alert, an_event
 
 
@@ -52,7 +54,11 @@ def used(clock: ManualClock | None = None) -> Metrics:
                                               shed={"sampling": 5, "overload": 3}, skew_ns=40_000_000))):
         metrics.on_output("stage", record)
     metrics.on_batch("fuse", 3, 0.02)
-    metrics.on_lag("fuse", 7)
+    metrics.on_account("fuse", Account(processed=5, shed={"overload": 2}, dead=1, waited_s=0.25))
+    metrics.on_transaction("fuse", 0.125)
+    metrics.on_retry("fuse", "Fenced")
+    metrics.on_assigned("fuse", {0, 3})
+    metrics.on_lag("fuse", "embeddings", {0: 5, 3: 2})
     metrics.on_dead("fuse", "CodecError")
     metrics.on_spool("lobby", 1000)
     metrics.on_unsent("lobby", "spool_full", 2)
@@ -92,7 +98,17 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_audio_video_skew_seconds", ("lobby",)): 0.04,
         ("lookout_stage_latency_seconds_sum", ("fuse",)): 0.02,
         ("lookout_stage_batch_size_sum", ("fuse",)): 3,
+        ("lookout_stage_records_received_total", ("fuse",)): 8,
+        ("lookout_stage_records_processed_total", ("fuse",)): 5,
+        ("lookout_stage_records_shed_total", ("overload", "fuse")): 2,
+        ("lookout_stage_records_dead_total", ("fuse",)): 1,
+        ("lookout_stage_wait_seconds_sum", ("fuse",)): 0.25,
+        ("lookout_transaction_seconds_sum", ("fuse",)): 0.125,
+        ("lookout_stage_retries_total", ("Fenced", "fuse")): 1,
+        ("lookout_partitions_assigned", ("fuse",)): 2,
+        ("lookout_rebalances_total", ("fuse",)): 1,
         ("lookout_stage_lag_records", ("fuse",)): 7,
+        ("lookout_consumer_lag_records", ("3", "fuse", "embeddings")): 2,
         ("lookout_dead_letters_total", ("CodecError", "fuse")): 1,
         ("lookout_engine_info", ("openvino", "fusion", "bf16")): 1,
         ("lookout_engine_fallbacks_total", ("openvino",)): 1,
@@ -107,6 +123,16 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_deliveries_pending", ()): 3,
     }
     assert {key: found.get(key) for key in expected} == expected
+
+
+def test_the_lag_of_a_partition_goes_with_it() -> None:
+    metrics = Metrics()
+    metrics.on_lag("fuse", "embeddings", {0: 5, 3: 2})
+    metrics.on_lag("fuse", "embeddings", {3: 1})
+    found = samples(metrics)
+    assert ("lookout_consumer_lag_records", ("0", "fuse", "embeddings")) not in found
+    assert found["lookout_consumer_lag_records", ("3", "fuse", "embeddings")] == 1
+    assert found["lookout_stage_lag_records", ("fuse",)] == 1
 
 
 def test_a_camera_that_never_failed_shows_zero_reconnects() -> None:
@@ -247,7 +273,8 @@ def test_the_table_says_exactly_what_is_exposed() -> None:
 
 
 def test_names_carry_their_unit() -> None:
-    units = ("_seconds", "_bytes", "_total", "_dbfs", "_records", "_size", "_info", "_connected", "_pending")
+    units = ("_seconds", "_bytes", "_total", "_dbfs", "_records", "_size", "_info", "_connected", "_pending",
+             "_assigned")
     for row in Metrics().table():
         assert row.name.startswith("lookout_")
         assert row.name.endswith(units)
