@@ -60,7 +60,7 @@ def decode(message: Message) -> Sendable:
             text = "the record is damaged: its checksum does not fit"
             raise CodecError(text)
         return form.decode(message.value, message.headers)
-    except (CodecError, msgspec.MsgspecError) as error:
+    except (CodecError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         text = f"topic {message.topic}, partition {message.partition}, offset {message.offset}: {error}"
         raise CodecError(text) from error
 
