@@ -91,6 +91,7 @@ class Metrics(StageMetrics):
         """So much of the camera's media waits on disk for the log."""
         self._cameras.on_spool(camera, size_bytes)
 
+    @override
     def on_unsent(self, camera: str, reason: str, segments: int) -> None:
         """So many of the camera's segments were given up before they came into the log."""
         self._cameras.on_unsent(camera, reason, segments)
