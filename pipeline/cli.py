@@ -15,6 +15,7 @@ from rich.console import Console
 from operators.capture.camera import CameraSettings
 from operators.errors import BundleError, LookoutError, SettingsError
 from operators.notify.webhook import WebhookSettings
+from pipeline.alerts import commands as alerting
 from pipeline.cluster import commands
 from pipeline.logs import FORMAT_HELP, LogFormat, form_for_people, log_beside, log_to_stream
 from pipeline.settings import LookoutSettings, MetricsSettings, load
@@ -27,6 +28,8 @@ app.command(epilog="Example:\n\n  lookout run perceive fuse --config cluster.yam
 app.add_typer(commands.topics_app, name="topics")
 app.add_typer(commands.cameras_app, name="cameras")
 app.add_typer(commands.dead_letters_app, name="deadletters")
+app.add_typer(alerting.rules_app, name="rules")
+app.add_typer(alerting.alerts_app, name="alerts")
 app.command(epilog="Examples:\n\n  lookout export my-bundle --out checked\n\n"
                    "  lookout export my-bundle --int8 clips --out my-int8-bundle")(bundles.export)
 app.add_typer(bundles.engines_app, name="engines")
@@ -122,7 +125,7 @@ def train(
     false_per_hour: Annotated[float | None, typer.Option(min=0.0, help=(
         "choose each label's threshold for this rate of false events on validation scenes"))] = None,
     pairs: Annotated[Path | None, typer.Option(help=(
-        "folder of short videos with sound and no labels, to learn beforehand what is seen and heard together"))] = None,
+        "folder of short unlabelled videos, to learn from beforehand what is seen and heard together"))] = None,
     visual: Annotated[Path | None, typer.Option(help="ONNX encoder of pictures in place of ours")] = None,
     acoustic: Annotated[Path | None, typer.Option(help="ONNX encoder of sound in place of ours")] = None,
 ) -> None:
