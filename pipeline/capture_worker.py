@@ -13,9 +13,11 @@ from operators.clock import Clock
 from operators.errors import LogUnavailable
 from operators.records import Segment
 from pipeline import codec
+from pipeline.logs import about
 from pipeline.settings import LogSettings
 from pipeline.topics.base import Log, partition_of
 from pipeline.topology import CAPTURE, SEGMENTS, STAGES
+from pipeline.tracing.base import UNTRACED, Headers, Tracing
 from pipeline.watcher import Watcher
 from pipeline.worker import RETRY_S
 
@@ -28,12 +30,12 @@ class CaptureWorker:
     """Runs one camera. A file waits for the stages behind it; a live camera never does."""
 
     def __init__(self, settings: CameraSettings, limits: LogSettings, log_: Log, clock: Clock, watcher: Watcher,
-                 stop: threading.Event) -> None:
+                 stop: threading.Event, tracing: Tracing = UNTRACED) -> None:
         """Take over the camera, and go on where the log says that its file was left.
 
         Whoever else captures it gets Fenced from now on.
         """
-        self._log, self._watcher, self._stop = log_, watcher, stop
+        self._log, self._watcher, self._stop, self._tracing = log_, watcher, stop, tracing
         self._max_ahead = limits.max_segments_ahead
         self._consumer_group = next(stage.lane.stage for stage in STAGES if stage.lane.consumes == SEGMENTS)
         name = parse(settings.source).name
@@ -52,15 +54,23 @@ class CaptureWorker:
             SourceError: a file cannot be opened.
             Fenced: another process captures the camera, or the log was out of reach for too long.
         """
-        for segment in self.camera.segments():
-            if not segment.live and not self._may_go_on():
-                return
-            while not self._append(segment):
-                if self._stop.wait(RETRY_S):
+        with about(stage=CAPTURE, camera=self.camera.name):
+            for segment in self.camera.segments():
+                if not segment.live and not self._may_go_on():
                     return
-            self._watcher.on_output(CAPTURE, segment)
+                if not self._appended(segment):
+                    return
+                self._watcher.on_output(CAPTURE, segment)
 
-    def _append(self, segment: Segment) -> bool:
+    def _appended(self, segment: Segment) -> bool:
+        """Try until the log has it; False when stopped before."""
+        with self._tracing.capture(segment) as traced:
+            while not self._append(segment, traced):
+                if self._stop.wait(RETRY_S):
+                    return False
+        return True
+
+    def _append(self, segment: Segment, traced: Headers) -> bool:
         value, headers = codec.encode(segment)
         position = msgspec.msgpack.encode(Position(segment.session, segment.sequence + 1))
         try:
@@ -68,7 +78,7 @@ class CaptureWorker:
                 if self._unsure and self._log.state(CAPTURE, self._partition).get(segment.camera) == position:
                     self._unsure = False
                     return True
-                transaction.append(SEGMENTS, segment.camera, value, headers)
+                transaction.append(SEGMENTS, segment.camera, value, {**headers, **traced})
                 transaction.put_state(CAPTURE, self._partition, segment.camera, position)
         except LogUnavailable as error:
             log.warning("camera %s: segment %d waits: %s", segment.camera, segment.sequence, error)

@@ -55,9 +55,10 @@ class Local:
         """
         self._log, self._parts, self._lines, self._stop = log_, parts, lines, stop
         self._stop_stages = threading.Event()
-        self._workers = {stage.lane.stage: Worker(stage.lane, stage.build(parts), log_, parts.clock, watcher)
-                         for stage in STAGES}
-        self.captures = [CaptureWorker(camera, parts.settings.log, log_, parts.clock, watcher, stop)
+        self._workers = {
+            stage.lane.stage: Worker(stage.lane, stage.build(parts), log_, parts.clock, watcher, parts.tracing)
+            for stage in STAGES}
+        self.captures = [CaptureWorker(camera, parts.settings.log, log_, parts.clock, watcher, stop, parts.tracing)
                          for camera in parts.settings.cameras]
         self._failed: list[str] = []
 

@@ -31,6 +31,13 @@ class Refused:
         """Where the record lies; 0 for one that does not lie in the log as it is."""
         return self.message.offset if self.message else 0
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a log line says of it."""
+        if self.message:
+            return {"camera": self.message.key}
+        return {"camera": camera_of(self.record)} if self.record else {}
+
     def stored(self) -> tuple[str, bytes, dict[str, bytes]]:
         """Key, value and headers: those of the record, and why it is here."""
         told = "".join(traceback.format_exception(self.error)).encode(errors="replace")

@@ -39,6 +39,7 @@ from operators.notify.stdout import StdoutSettings
 from operators.notify.webhook import WebhookSettings
 from pipeline.topic_sink import TopicSettings
 from pipeline.topics.kafka_settings import KafkaSettings
+from pipeline.tracing.base import TracesSettings
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -86,6 +87,7 @@ class LookoutSettings(Settings, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     kafka: Annotated[KafkaSettings | None, Meta(description="the cluster that `lookout run` works on")] = None
     metrics: MetricsSettings = MetricsSettings()
+    traces: TracesSettings = TracesSettings()
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> LookoutSettings:

@@ -29,6 +29,7 @@ from pipeline.perceive import Perceive
 from pipeline.refused import LETTER_BYTES
 from pipeline.settings import LogSettings, LookoutSettings
 from pipeline.topics.base import TopicSettings
+from pipeline.tracing.base import UNTRACED, Tracing
 
 CAPTURE, DELIVER = "capture", "deliver"
 CAMERAS, SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "cameras", "segments", "embeddings", "events", "alerts"
@@ -70,6 +71,7 @@ class Parts:
     bundle: Bundle
     clock: Clock
     outbox: Outbox  # built by the caller, who has the secrets and asks it what is still to be delivered
+    tracing: Tracing = UNTRACED
     on_fallback: Callable[[str, str], None] = lambda engine, reason: None
     on_engine: Callable[[str, str, str], None] = lambda graph, engine, precision: None
 

@@ -33,6 +33,7 @@ from pipeline.settings import LookoutSettings
 from pipeline.sinks import check_sinks, made_sinks
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import Parts, topics
+from pipeline.tracing.begin import begin_tracing
 from pipeline.view import PlainView, TerminalView
 from pipeline.watcher import Watcher, Watchers
 
@@ -99,9 +100,12 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     def on_delivery(delivery: Delivery) -> None:
         deliveries[delivery.result] += 1
         metrics.on_delivery(delivery)
+        tracing.on_delivery(delivery)
 
     started_ns, built = clock.monotonic_ns(), threading.Event()
     with ExitStack() as stack:
+        tracing = begin_tracing(settings.traces, clock)
+        stack.callback(tracing.close)
         health = None
         if settings.metrics.port is not None:
             health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
@@ -117,7 +121,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
                  if wanted]
         live = console.is_terminal and not options.json
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
-        parts = Parts(settings, bundle, clock, outbox,
+        parts = Parts(settings, bundle, clock, outbox, tracing,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
         local = Local(parts, log_, watcher, stop, lines)
         metrics.expect(stages=local.beats, endpoints=[sink.name for sink in sinks])

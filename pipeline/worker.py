@@ -21,10 +21,12 @@ from operators.errors import CodecError, Fenced, LethalRecord, LogError, LogUnav
 from operators.records import Embedding
 from pipeline import codec
 from pipeline.in_hand import InHand
+from pipeline.logs import about
 from pipeline.operator_state import OperatorState
 from pipeline.refused import Refused, camera_of, reason
 from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
 from pipeline.topology import Lane
+from pipeline.tracing.base import UNTRACED, Batch, Tracing
 from pipeline.watcher import Account, Watcher
 
 log = logging.getLogger(__name__)
@@ -38,9 +40,11 @@ TRIES = 3  # of one record, where its error says that trying again may help
 class Worker:
     """Runs one operator over the partitions that its consumer group gives to it."""
 
-    def __init__(self, lane: Lane, operator: Operator[Any, Any], log_: Log, clock: Clock, watcher: Watcher) -> None:
+    def __init__(self, lane: Lane, operator: Operator[Any, Any], log_: Log, clock: Clock, watcher: Watcher,
+                 tracing: Tracing = UNTRACED) -> None:
         """Prepare to run `operator`; nothing is read before `run`."""
         self._lane, self._operator, self._log, self._clock, self._watcher = lane, operator, log_, clock, watcher
+        self._tracing, self._traced = tracing, Batch()
         self._partitions = log_.partitions(lane.consumes)
         self._writer = self._new_writer()
         self._in_hand = InHand(log_, lane.stage)
@@ -58,6 +62,10 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the batch under way is finished and committed first."""
+        with about(stage=self._lane.stage):
+            self._run(stop)
+
+    def _run(self, stop: threading.Event) -> None:
         self._stop = stop
 
         def moved(partitions: frozenset[int]) -> None:
@@ -118,7 +126,8 @@ class Worker:
             self._state.rebuild(consumer)
             self._rebuild_needed = False
         for batch in self._in_hand.batches(messages):
-            self._take(consumer, batch)
+            with self._tracing.batch(self._lane.stage, batch) as self._traced:
+                self._take(consumer, batch)
 
     def _take(self, consumer: Consumer, messages: Sequence[Message]) -> None:
         """Process a batch, maybe an empty one, and commit what came of it."""
@@ -208,7 +217,7 @@ class Worker:
         for output in outputs:
             if topic := self._lane.topic_of(output):
                 value, headers = codec.encode(output)
-                transaction.append(topic, camera_of(output), value, headers)
+                transaction.append(topic, camera_of(output), value, {**headers, **self._traced.headers(output)})
         for item in dead:
             transaction.append(self._lane.dead_letters, *item.stored())
 
@@ -223,7 +232,8 @@ class Worker:
         for output in outputs:
             self._watcher.on_output(stage, output)
         for item in dead:
-            log.warning("%s: dead letter: %s", stage, item)
+            traced = self._traced.about(item.message) if item.message else {}
+            log.warning("%s: dead letter: %s", stage, item, extra={**item.about, **traced})
             self._watcher.on_dead(stage, type(item.error).__name__)
 
     def _tell_place(self, consumer: Consumer) -> None:

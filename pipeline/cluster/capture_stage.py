@@ -24,6 +24,7 @@ from pipeline.cluster.spool import Spool
 from pipeline.settings import LogSettings, filled_in
 from pipeline.topics.base import Log, Message
 from pipeline.topology import CAMERAS, CAPTURE
+from pipeline.tracing.base import UNTRACED, Tracing
 from pipeline.watcher import Watcher
 from pipeline.worker import POLL_S, RETRY_S
 
@@ -49,7 +50,7 @@ class CaptureStage:
     """Learns from the topic of cameras which there are; no offset is ever committed, so all are told at every move."""
 
     def __init__(self, open_log: Callable[[], Log], limits: LogSettings, spools: Path, clock: Clock,
-                 watcher: Watcher) -> None:
+                 watcher: Watcher, tracing: Tracing = UNTRACED) -> None:
         """Nothing is read before `run`.
 
         Args:
@@ -58,9 +59,10 @@ class CaptureStage:
             spools: a folder for what live cameras keep while the log is out of reach.
             clock: where time comes from.
             watcher: who is told.
+            tracing: follows what is captured.
         """
         self._open_log, self._limits, self._spools = open_log, limits, spools
-        self._clock, self._watcher = clock, watcher
+        self._clock, self._watcher, self._tracing = clock, watcher, tracing
         self._log = open_log()
         self._logs = [self._log]
         self._cameras: dict[str, _Captured] = {}
@@ -126,9 +128,10 @@ class CaptureStage:
             worker: CaptureWorker | LiveCapture
             if parse(settings.source).live:
                 spool = Spool(self._spools, name, self._limits.spool_bytes)
-                worker = LiveCapture(settings, spool, log_, self._another_log, self._clock, self._watcher, stop)
+                worker = LiveCapture(settings, spool, log_, self._another_log, self._clock, self._watcher, stop,
+                                     self._tracing)
             else:
-                worker = CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop)
+                worker = CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop, self._tracing)
             opened.append(worker.camera)
             worker.run()
 

@@ -15,8 +15,10 @@ from operators.records import Segment
 from pipeline import codec
 from pipeline.background import in_background
 from pipeline.cluster.spool import Spool, Spooled
+from pipeline.logs import about
 from pipeline.topics.base import Log, partition_of
 from pipeline.topology import CAPTURE, SEGMENTS
+from pipeline.tracing.base import UNTRACED, Headers, Tracing
 from pipeline.watcher import Watcher
 from pipeline.worker import RETRY_S
 
@@ -37,10 +39,11 @@ class LiveCapture:
     """
 
     def __init__(self, settings: CameraSettings, spool: Spool, log_: Log, another_log: Callable[[], Log],
-                 clock: Clock, watcher: Watcher, stop: threading.Event) -> None:
+                 clock: Clock, watcher: Watcher, stop: threading.Event, tracing: Tracing = UNTRACED) -> None:
         """Nothing is asked of the log before `run`; `another_log` opens it anew when the camera's name was lost."""
         self.camera = Camera(settings, clock=clock, stop=stop)
         self._spool, self._log, self._another_log, self._watcher = spool, log_, another_log, watcher
+        self._tracing = tracing
         self._writer = f"{CAPTURE}/{self.camera.name}"
         self._key = f"{self.camera.name}/{spool.id}"
         self._unsure = True  # how far the spool is in the log
@@ -54,10 +57,12 @@ class LiveCapture:
         """
         _, sending = in_background(f"send {self.camera.name}", self._send)
         try:
-            for segment in self.camera.segments():
-                self._keep(segment)
-                if sending.done():
-                    break
+            with about(stage=CAPTURE, camera=self.camera.name):
+                for segment in self.camera.segments():
+                    with self._tracing.capture(segment) as traced:
+                        self._keep(segment, traced)
+                    if sending.done():
+                        break
         finally:
             self._ended.set()
             self._more.set()
@@ -71,9 +76,10 @@ class LiveCapture:
             log.warning("camera %s: the log does not answer; %d bytes stay in the spool", self.camera.name,
                         self._spool.size_bytes)
 
-    def _keep(self, segment: Segment) -> None:
+    def _keep(self, segment: Segment, traced: Headers) -> None:
+        value, headers = codec.encode(segment)
         try:
-            shed = self._spool.put(*codec.encode(segment))
+            shed = self._spool.put(value, {**headers, **traced})
         except sqlite3.Error as error:
             log.error("camera %s: segment %d is lost: %s", segment.camera, segment.sequence, error)
             self._watcher.on_unsent(segment.camera, "spool_error", 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from operators.clock import Clock, SystemClock
 from operators.errors import LookoutError, SettingsError
 from operators.models.bundle import load as load_bundle
-from operators.notify.outbox import Outbox
+from operators.notify.outbox import Delivery, Outbox
 from operators.notify.rules import check_rules
 from pipeline.background import in_background
 from pipeline.cluster.capture_stage import CaptureStage
@@ -23,6 +23,8 @@ from pipeline.settings import LookoutSettings
 from pipeline.sinks import made_sinks, sink_names
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topology import CAPTURE, DELIVER, STAGES, Parts
+from pipeline.tracing.base import Tracing
+from pipeline.tracing.begin import begin_tracing
 from pipeline.watch import stopped_by_signals
 from pipeline.watcher import Watchers
 from pipeline.worker import Worker
@@ -73,7 +75,9 @@ def run_stages(names: Sequence[str], settings: LookoutSettings, data: Path,
     with ExitStack() as stack:
         log_ = kafka_log(settings)
         stack.callback(log_.close)
-        stages = _built(names, settings, log_, data, clock, metrics)
+        tracing = begin_tracing(settings.traces, clock)
+        stack.callback(tracing.close)
+        stages = _built(names, settings, log_, data, clock, metrics, tracing)
         if settings.metrics.port is not None:
             health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
             for stage in stages:
@@ -112,28 +116,33 @@ def _run(stages: Sequence[_Stage], stop: threading.Event) -> list[str]:
 
 
 def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data: Path, clock: Clock,
-           metrics: Metrics) -> list[_Stage]:
+           metrics: Metrics, tracing: Tracing) -> list[_Stage]:
     watcher = Watchers([metrics])
     built = []
     if CAPTURE in names:
-        capture = CaptureStage(lambda: kafka_log(settings), settings.log, data / "spool", clock, watcher)
+        capture = CaptureStage(lambda: kafka_log(settings), settings.log, data / "spool", clock, watcher, tracing)
         built.append(_Stage(CAPTURE, capture.run, capture.beat_ns, lambda: metrics.on_cameras(capture.statuses())))
     stages = [stage for stage in STAGES if stage.lane.stage in names]
     if stages:
         bundle = load_bundle(settings.model)
         check_rules(settings.rules, bundle.label_names, sink_names(settings))
-        outbox = _outbox(settings, data, clock, metrics) if DELIVER in names else Outbox([])
-        parts = Parts(settings, bundle, clock, outbox,
+        outbox = _outbox(settings, data, clock, metrics, tracing) if DELIVER in names else Outbox([])
+        parts = Parts(settings, bundle, clock, outbox, tracing,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
         ticks = {DELIVER: lambda: metrics.on_pending(outbox.pending)}
         for stage in stages:
-            name, worker = stage.lane.stage, Worker(stage.lane, stage.build(parts), log_, clock, watcher)
+            name = stage.lane.stage
+            worker = Worker(stage.lane, stage.build(parts), log_, clock, watcher, tracing)
             built.append(_Stage(name, worker.run, worker.beat_ns, ticks.get(name, lambda: None)))
         metrics.expect(stages=[stage.lane.stage for stage in stages])
     return built
 
 
-def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metrics) -> Outbox:
+def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metrics, tracing: Tracing) -> Outbox:
+    def on_delivery(delivery: Delivery) -> None:
+        metrics.on_delivery(delivery)
+        tracing.on_delivery(delivery)
+
     sinks = made_sinks(settings, data, clock)
     metrics.expect(endpoints=[sink.name for sink in sinks])
-    return Outbox(sinks, clock=clock, on_delivery=metrics.on_delivery)
+    return Outbox(sinks, clock=clock, on_delivery=on_delivery)
