@@ -62,6 +62,7 @@ class Segment(Record, frozen=True, kw_only=True):
     continues: bool = False  # begins between keyframes: needs the decoder's state of the segment before
     continued: bool = False  # ends between keyframes: the next segment continues this one
     media: bytes = b""  # Matroska; time 0 is `start_ns`. Empty only where `final` adds nothing
+    queued_ns: int = 0  # wall clock when the log took it; set on reading, 0 before
 
 
 SILENT_DBFS = -100.0  # a digital silence: connected, and nothing to hear

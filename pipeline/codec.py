@@ -9,8 +9,12 @@
     suppressed  JSON
 
 Every record has the headers `lookout-type`, `lookout-version` (`major.minor`) and `lookout-crc32c`, over
-value and headers. A minor version adds fields that have a default: older readers pass over them, newer
+value and these headers; beside them `lookout-received-ns` says, to whoever reads no records, when the media
+that caused it arrived. A minor version adds fields that have a default: older readers pass over them, newer
 readers do without them. A major version changes what is there: older readers refuse it.
+
+    1.1     `suppressed`; health says what was skipped; alerts say incident, severity, and whom to tell; the
+            arrival stands in a header
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ TYPE_HEADER = "lookout-type"
 VERSION_HEADER = "lookout-version"
 RECORD_HEADER = "lookout-record"
 CHECKSUM_HEADER = "lookout-crc32c"
+RECEIVED_HEADER = "lookout-received-ns"
 
 _CHECKED_HEADERS = (TYPE_HEADER, VERSION_HEADER, RECORD_HEADER)
 _VERSION = re.compile(rb"(\d{1,9})\.\d{1,9}")
@@ -44,6 +49,7 @@ def encode(record: Sendable) -> tuple[bytes, dict[str, bytes]]:
     value, headers = _FORMS[name].encode(record)
     headers |= {TYPE_HEADER: name, VERSION_HEADER: b"%d.%d" % (MAJOR, MINOR)}
     headers[CHECKSUM_HEADER] = _checksum(value, headers)
+    headers[RECEIVED_HEADER] = b"%d" % received_ns(record)
     return value, headers
 
 
@@ -59,10 +65,16 @@ def decode(message: Message) -> Sendable:
         if message.headers.get(CHECKSUM_HEADER) != _checksum(message.value, message.headers):
             text = "the record is damaged: its checksum does not fit"
             raise CodecError(text)
-        return form.decode(message.value, message.headers)
+        record = form.decode(message.value, message.headers)
     except (CodecError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         text = f"topic {message.topic}, partition {message.partition}, offset {message.offset}: {error}"
         raise CodecError(text) from error
+    return msgspec.structs.replace(record, queued_ns=message.timestamp_ns) if isinstance(record, Segment) else record
+
+
+def received_ns(record: Sendable) -> int:
+    """When the media that caused the record arrived; 0: unknown."""
+    return record.event.received_ns if isinstance(record, Alert | Suppressed) else record.received_ns
 
 
 class _Form(NamedTuple):
@@ -96,7 +108,7 @@ def _checksum(value: bytes, headers: Mapping[str, bytes]) -> bytes:
 
 
 def _encode_segment(segment: Segment) -> tuple[bytes, dict[str, bytes]]:
-    fields = msgspec.structs.replace(segment, media=b"")
+    fields = msgspec.structs.replace(segment, media=b"", queued_ns=0)
     return segment.media, {RECORD_HEADER: msgspec.msgpack.encode(fields)}
 
 

@@ -44,6 +44,8 @@ class DecodeSettings(Settings, frozen=True, kw_only=True):
         "show the model every second step of a live camera whose segments wait longer than this"))] = 3.0
     skip_after_s: Annotated[float, Meta(gt=0, le=3600, description=(
         "decode only the sound of live segments that have waited longer than this"))] = 10.0
+    drop_after_s: Annotated[float, Meta(gt=0, le=36_000, description=(
+        "decode nothing at all of live segments that have waited longer than this"))] = 30.0
 
 
 class _Progress(msgspec.Struct, frozen=True):
@@ -171,6 +173,7 @@ class Decoder(Operator[Segment, Clip]):
         counts = Counts()
         samples: NDArray[np.float32] | None = None
         skew_ns: int | None = None
+        dropped = self._late(segment, self._settings.drop_after_s)
         if segment.media:
             try:
                 with av.open(io.BytesIO(segment.media), "r", format="matroska") as container:
@@ -178,19 +181,19 @@ class Decoder(Operator[Segment, Clip]):
                     counts.received = len(video)
                     if video:
                         self._see(state, segment, container.streams.video[0].codec_context, video, counts)
-                    if audio:
+                    if audio and not dropped:
                         samples = self._hear(state, container.streams.audio[0].codec_context, audio, counts)
-                    if video and audio and state.audio.next_ns is not None:
+                    if video and samples is not None and state.audio.next_ns is not None:
                         skew_ns = state.audio.next_ns - end_of_pictures_ns(video, segment)
             except (av.FFmpegError, ValueError) as error:
                 message = (f"camera {segment.camera}: segment {segment.sequence} of session {segment.session} "
                            f"cannot be read: {error}")
                 raise MediaError(message) from error
-        return self._clip(state, segment, counts, samples, skew_ns)
+        return self._clip(state, segment, counts, samples, skew_ns, dropped=dropped)
 
     def _see(self, state: _CameraState, segment: Segment, template: av.VideoCodecContext,
              packets: Sequence[Packet], counts: Counts) -> None:
-        if self._late(segment, self._settings.skip_after_s):
+        if self._late(segment, min(self._settings.skip_after_s, self._settings.drop_after_s)):
             state.video.reset()
             return counts.shed_all("overload", len(packets))
         if segment.continues and not state.video.ready:
@@ -209,9 +212,9 @@ class Decoder(Operator[Segment, Clip]):
         return samples
 
     def _clip(self, state: _CameraState, segment: Segment, counts: Counts,
-              samples: NDArray[np.float32] | None, skew_ns: int | None) -> Clip:
+              samples: NDArray[np.float32] | None, skew_ns: int | None, *, dropped: bool) -> Clip:
         sampling = self._sampling
-        steps = list(self._due_steps(state, segment))
+        steps = list(self._due_steps(state, segment, dropped=dropped))
         unseen = "overload" in counts.shed
         halve = not counts.shed and self._late(segment, self._settings.halve_after_s)
         shape = (len(steps), sampling.pictures, sampling.height_px, sampling.width_px, 3)
@@ -221,14 +224,14 @@ class Decoder(Operator[Segment, Clip]):
             halved = halve and (step_ns // sampling.step_ns) % 2 == 1
             if not (halved or unseen) and (pictures := self._pictures_at(state, step_ns)):
                 frames[i], frames_valid[i] = np.stack(pictures), True
-            if (window := state.sound.window(step_ns, sampling.samples)) is not None:
+            if not dropped and (window := state.sound.window(step_ns, sampling.samples)) is not None:
                 sounds[i], sounds_valid[i] = window, True
             if halved:
                 counts.shed_all("sampling", counts.received // len(steps))
         health = Health(frames=counts.received, sampled=int(frames_valid.sum()) * sampling.pictures,
                         decode_errors=counts.errors, shed=counts.shed,
                         level_dbfs=None if samples is None else level_dbfs(samples),
-                        skew_ns=skew_ns)
+                        skew_ns=skew_ns, skipped="overload" if dropped else "")
         state.pictures.forget_before(state.next_step_ns - self._pictures_ns)
         return Clip(camera=segment.camera, session=segment.session, sequence=segment.sequence,
                     start_ns=segment.start_ns, duration_ns=segment.duration_ns,
@@ -236,14 +239,14 @@ class Decoder(Operator[Segment, Clip]):
                     step_ns=np.array(steps, np.int64), frames=frames, frames_valid=frames_valid,
                     samples=sounds, samples_valid=sounds_valid, health=health)
 
-    def _due_steps(self, state: _CameraState, segment: Segment) -> Iterator[int]:
+    def _due_steps(self, state: _CameraState, segment: Segment, *, dropped: bool) -> Iterator[int]:
         """The times of the steps that nothing still to come can change, a picture at the very time included."""
         reached_ns = segment.end_ns
         if segment.final:
             reached_ns += self._sampling.step_ns  # a last step for what began after the last full one
         else:
             senses = [state.pictures.newest_ns if segment.video and segment.continued else None,
-                      state.sound.end_ns if segment.audio else None]
+                      state.sound.end_ns if segment.audio and not dropped else None]
             waiting = [max(at_ns, segment.end_ns - HOLD_NS) for at_ns in senses if at_ns is not None]
             reached_ns = min([reached_ns, *waiting])
         too_many = -((state.next_step_ns - reached_ns) // self._sampling.step_ns) - MAX_STEPS
@@ -265,6 +268,10 @@ class Decoder(Operator[Segment, Clip]):
         return pictures[::-1]
 
     def _late(self, segment: Segment, after_s: float) -> bool:
-        """Whether the segment has waited too long; what is seen again after a restart never has."""
-        waited_ns = self._clock.now_ns() - segment.received_ns
+        """Whether the segment has waited too long, which is how far we are behind the newest ones.
+
+        Time in the log counts, and not what went before: a segment that came late into the log, as after an
+        outage, is no sign of overload. What is seen again after a restart never has waited.
+        """
+        waited_ns = self._clock.now_ns() - (segment.queued_ns or segment.received_ns)
         return segment.live and not self._replaying and waited_ns > seconds_to_ns(after_s)

@@ -229,7 +229,7 @@ def test_no_stream_of_names_grows_a_family_without_bound(monkeypatch: pytest.Mon
     assert max(len(values) for name, values in counted.items() if not name.endswith("_bucket")) == 11
     for name in ("lookout_frames_received_total", "lookout_frames_shed_total", "lookout_events_total"):
         assert sum(counted[name]) == 1000
-    assert found["lookout_frames_shed_total", (series.OTHER, series.OTHER)] == 997  # the first cameras also have their zeros
+    assert found["lookout_frames_shed_total", (series.OTHER, series.OTHER)] == 997  # the first cameras have zeros too
 
 
 def test_sound_that_ends_takes_its_gauges_along() -> None:

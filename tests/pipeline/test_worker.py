@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from typing_extensions import override
 
@@ -178,7 +179,9 @@ def test_rejected_and_undecodable_records_are_dead_letters_and_nothing_else_is(l
     assert letters[0].headers["lookout-dead-topic"] == b"segments"
     assert int(letters[0].headers["lookout-dead-offset"]) == stored(log, "segments")[1].offset
     assert b"MediaError" in letters[0].headers["lookout-dead-traceback"]
-    assert codec.decode(letters[0]) == bad  # the record can be replayed from its dead letter
+    decoded = codec.decode(letters[0])
+    assert isinstance(decoded, Segment)
+    assert msgspec.structs.replace(decoded, queued_ns=0) == bad  # the record can be replayed from its dead letter
     assert sorted(dead) == [("count", "CodecError"), ("count", "MediaError")]
 
 

@@ -16,7 +16,7 @@ from tests.operators.decode.segments import a_decoder, clips_of, index_bars, sam
 
 Media = Callable[..., Path]
 NOW_NS = 2_000_000_000_000_000_000
-SETTINGS = DecodeSettings(halve_after_s=3.0, skip_after_s=10.0)
+SETTINGS = DecodeSettings(halve_after_s=3.0, skip_after_s=10.0, drop_after_s=30.0)
 
 
 def waiting(media: Media, waited_s: float, *, live: bool = True, gop: int = 10) -> list[Segment]:
@@ -30,6 +30,10 @@ def waiting(media: Media, waited_s: float, *, live: bool = True, gop: int = 10) 
 
 def decoder_now() -> Decoder:
     return a_decoder(SETTINGS, ManualClock(NOW_NS))
+
+
+def in_time(media: Media) -> list[Clip]:
+    return clips_of(waiting(media, 0), decoder_now())
 
 
 def seen(clips: list[Clip]) -> int:
@@ -66,6 +70,32 @@ def test_very_late_only_the_sound_is_decoded(media: Media) -> None:
     assert all(adds_up(clip) for clip in clips)
     assert all(np.array_equal(late.samples, good.samples) for late, good in zip(clips, in_time, strict=True))
     assert [clip.health.skew_ns for clip in clips] == [clip.health.skew_ns for clip in in_time]
+
+
+def test_much_too_late_nothing_is_decoded(media: Media) -> None:
+    clips = clips_of(waiting(media, 30.1), decoder_now())
+    assert sum(clip.health.frames for clip in clips) == 80
+    assert [clip.health.shed for clip in clips] == [{"overload": clip.health.frames} for clip in clips]
+    assert {clip.health.skipped for clip in clips} == {"overload"}
+    assert not any(clip.frames_valid.any() or clip.samples_valid.any() or clip.samples.any() for clip in clips)
+    assert {clip.health.level_dbfs for clip in clips} == {clip.health.skew_ns for clip in clips} == {None}
+    assert sum(len(clip.step_ns) for clip in clips) == sum(len(clip.step_ns) for clip in in_time(media))
+
+
+def test_what_was_late_already_when_it_came_into_the_log_is_not_thinned(media: Media) -> None:
+    """After an outage the log gets old segments; only what waits there tells that we cannot keep up."""
+    late = [msgspec.structs.replace(segment, queued_ns=NOW_NS - 10**9) for segment in waiting(media, 100)]
+    assert all(clip.health.shed == {} and clip.frames_valid.all() for clip in clips_of(late, decoder_now()))
+
+
+def test_after_dropped_segments_sound_and_picture_are_there_again(media: Media) -> None:
+    segments = waiting(media, 0)
+    segments[2:4] = waiting(media, 31)[2:4]
+    clips = clips_of(segments, decoder_now())
+    assert [clip.health.skipped for clip in clips[:5]] == ["", "", "overload", "overload", ""]
+    for clip, other in list(zip(clips, in_time(media), strict=True))[6:]:  # one step's window of sound reaches back
+        assert np.array_equal(clip.frames, other.frames)
+        assert np.allclose(clip.samples, other.samples, atol=1e-3)
 
 
 def test_after_a_skipped_segment_the_old_picture_is_not_shown_again(media: Media) -> None:
