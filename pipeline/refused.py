@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass
 
 from operators.errors import LookoutError
-from operators.records import Alert
+from operators.records import Alert, Embedding, Segment
 from pipeline import codec
 from pipeline.topics.base import Message
 from pipeline.watcher import TravellingRecord
@@ -34,9 +34,10 @@ class Refused:
     @property
     def about(self) -> dict[str, str]:
         """What a log line says of it."""
-        if self.message:
-            return {"camera": self.message.key}
-        return {"camera": camera_of(self.record)} if self.record else {}
+        camera = self.message.key if self.message else camera_of(self.record) if self.record else ""
+        if isinstance(self.record, Segment | Embedding):
+            return {"camera": camera, "segment": f"{self.record.session}/{self.record.sequence}"}
+        return {"camera": camera}
 
     def stored(self) -> tuple[str, bytes, dict[str, bytes]]:
         """Key, value and headers: those of the record, and why it is here."""

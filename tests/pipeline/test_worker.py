@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from operators.clock import SystemClock
 from operators.errors import MediaError
 from operators.records import AudioTrack, Event, Segment, Senses
 from pipeline import codec
+from pipeline.logs import JsonLines
 from pipeline.topics.base import Message, TopicSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import Lane
@@ -183,6 +185,15 @@ def test_rejected_and_undecodable_records_are_dead_letters_and_nothing_else_is(l
     assert isinstance(decoded, Segment)
     assert msgspec.structs.replace(decoded, queued_ns=0) == bad  # the record can be replayed from its dead letter
     assert sorted(dead) == [("count", "CodecError"), ("count", "MediaError")]
+
+
+def test_the_line_about_a_dead_letter_names_stage_camera_and_segment(
+        log: EmbeddedLog, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(JsonLines())
+    put(log, msgspec.structs.replace(segment(3), media=b"bad"))
+    run_until_done(log, Summing())
+    (line,) = [json.loads(text) for text in caplog.text.splitlines() if "dead letter" in text]
+    assert (line["stage"], line["camera"], line["segment"]) == ("count", "a", "s/3")
 
 
 def test_an_operator_that_breaks_on_one_record_loses_only_that_one(log: EmbeddedLog) -> None:
