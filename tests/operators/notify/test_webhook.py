@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 import pytest
+import svix.webhooks
 
 from operators.clock import NS_PER_S, ManualClock
-from operators.errors import DeliveryError, DeliveryRefused, SettingsError
+from operators.errors import DeliveryError, DeliveryRefused, ReceiverGone, SettingsError
 from operators.notify.exchange import Exchange
 from operators.notify.webhook import Webhook, WebhookSettings
 from tests.operators.notify.events import T0, an_alert
@@ -194,6 +195,52 @@ def test_what_is_no_url_is_refused_at_start(url: str, shown: str) -> None:
 @pytest.mark.parametrize("url", ["http://host", "https://guard:pw@host:8443/a/b?c=d", "http://[::1]:80/", "http://höst/"])
 def test_what_is_a_url_is_taken(url: str) -> None:
     an_exchange(url)
+
+
+def test_svix_believes_it(receiver: Receiver) -> None:
+    """Another implementation of Standard Webhooks than the one that signs: this version of svix has its own."""
+    assert "standardwebhooks" not in Path(svix.webhooks.__file__).read_text()
+    settings = WebhookSettings(name="guard", url=receiver.url, allow=("127.0.0.1",),
+                               secret_env="GUARD_SECRET")  # noqa: S106 - its name
+    webhook = Webhook(settings, Path("unused"))
+    webhook.deliver(an_alert())
+    request, = receiver.requests
+    verifier = svix.webhooks.Webhook(SECRET)
+    verifier.verify(request.body, request.headers)
+    for altered in ({"webhook-id": "other"}, {"webhook-timestamp": str(int(request.headers["webhook-timestamp"]) - 1)}):
+        with pytest.raises(svix.webhooks.WebhookVerificationError):
+            verifier.verify(request.body, {**request.headers, **altered})
+    with pytest.raises(svix.webhooks.WebhookVerificationError):
+        verifier.verify(request.body + b" ", request.headers)
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\t \n"])
+def test_two_secrets_both_sign(receiver: Receiver, monkeypatch: pytest.MonkeyPatch, between: str) -> None:
+    old, new = SECRET, "whsec_" + base64.b64encode(b"n" * 24).decode()
+    monkeypatch.setenv("GUARD_SECRET", f"{new}{between}{old}\n")
+    settings = WebhookSettings(name="guard", url=receiver.url, allow=("127.0.0.1",),
+                               secret_env="GUARD_SECRET")  # noqa: S106 - its name
+    Webhook(settings, Path("unused")).deliver(an_alert())
+    request, = receiver.requests
+    for known in (old, new):
+        svix.webhooks.Webhook(known).verify(request.body, request.headers)
+    with pytest.raises(svix.webhooks.WebhookVerificationError):
+        svix.webhooks.Webhook("whsec_" + base64.b64encode(b"x" * 24).decode()).verify(request.body, request.headers)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(receiver: Receiver) -> None:
+    webhook, alert = a_webhook(receiver.url), an_alert()
+    longest = msgspec.structs.replace(alert, event=msgspec.structs.replace(alert.event, camera="c" * 20_000))
+    with pytest.raises(DeliveryRefused, match="bytes, a webhook takes 20000"):
+        webhook.deliver(longest)
+    assert receiver.requests == []
+
+
+def test_gone_is_told_from_refused(receiver: Receiver) -> None:
+    receiver.answers = [Answer(410)]
+    assert isinstance(failure(receiver.url), ReceiverGone)
+    receiver.answers = [Answer(413)]
+    assert not isinstance(failure(receiver.url), ReceiverGone)
 
 
 def test_a_secret_comes_from_a_file(receiver: Receiver, tmp_path: Path) -> None:
