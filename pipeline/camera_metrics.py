@@ -19,6 +19,7 @@ from pipeline.series import Series
 # Reasons that show as 0 before the first time, so that it is an increase and not a new series.
 OVERLOADED = ("overload", "sampling")  # pictures the decoder did not have the time to look at
 DROPPED = ("before_keyframe", "late", "malformed", "oversized")  # packets the segmenter could not use
+UNSENT = ("spool_error", "spool_full", "too_large")  # segments that live capture gave up
 
 
 class CameraMetrics:
@@ -94,8 +95,9 @@ class CameraMetrics:
         before = self._counted.get(name)
         if before is None or before.packets > status.packets:
             before = CameraStatus()
-        for reason in DROPPED:
-            self._dropped.labels(name, reason)
+        for family, reasons in ((self._dropped, DROPPED), (self._unsent, UNSENT)):
+            for reason in reasons:
+                family.labels(name, reason)
         self._reconnects.labels(name).inc(max(0, status.reconnects - before.reconnects))
         for family, now, then in ((self._errors, status.errors, before.errors),
                                   (self._dropped, status.dropped, before.dropped)):

@@ -70,8 +70,11 @@ def camera() -> Dashboard:
             "{{reason}}": f"sum by (reason) (increase(lookout_capture_errors_total{{{one}}}[{RATE}]))",
             "reconnects": f"sum(increase(lookout_reconnects_total{{{one}}}[{RATE}]))",
             "not decoded": f"sum(increase(lookout_decode_errors_total{{{one}}}[{RATE}]))"}),
-        graph("packets dropped", "short", {
-            "{{reason}}": f"sum by (reason) (increase(lookout_packets_dropped_total{{{one}}}[{RATE}]))"}),
+        graph("lost on the way to the log", "short", {
+            "packets, {{reason}}": f"sum by (reason) (increase(lookout_packets_dropped_total{{{one}}}[{RATE}]))",
+            "segments, {{reason}}": f"sum by (reason) (increase(lookout_segments_unsent_total{{{one}}}[{RATE}]))"}),
+        graph("waiting on disk for the cluster", "bytes", {
+            "media": f"sum(lookout_spool_bytes{{{one}}}) or vector(0)"}),
         graph("events opened", "short", {
             "{{label}}": f'sum by (label) (increase(lookout_events_total{{{one}, kind="open"}}[{RATE}]))'}),
         graph("alerts", "short", {
@@ -88,19 +91,32 @@ def pipeline() -> Dashboard:
         heatmap("media to event", f"sum by (le) (increase(lookout_segment_to_event_seconds_bucket[{RATE}]))", span=12,
                 about="From the arrival of the last packet that an event needed until the event is committed."),
         graph("95th percentiles", "s", {
+            "{{stage}}: waiting": "stage:lookout_stage_wait_seconds:p95_rate5m",
             "{{stage}}: a batch": "stage:lookout_stage_latency_seconds:p95_rate5m",
+            "{{stage}}: committing": "stage:lookout_transaction_seconds:p95_rate5m",
             "media to event": "lookout:segment_to_event_seconds:p95_rate5m"}, span=12),
-        graph("records waiting", "short", {"{{stage}}": "sum by (stage) (lookout_stage_lag_records)"}),
+        graph("records waiting", "short", {
+            "{{stage}}: {{topic}}": "sum by (stage, topic) (lookout_consumer_lag_records)"},
+            about="By what the members of each stage's group tell of their partitions."),
         graph("records worked through", "ops", {"{{stage}}": "stage:lookout_records:rate5m"}),
         graph("records in a batch", "short", {
             "{{stage}}": f"sum by (stage) (rate(lookout_stage_batch_size_sum[{RATE}])) / "
                          f"sum by (stage) (rate(lookout_stage_batch_size_count[{RATE}]))"}),
+        graph("records not looked at", "ops", {
+            "{{stage}} {{reason}}": f"sum by (stage, reason) (rate(lookout_stage_records_shed_total[{RATE}]))"}),
+        graph("partitions that came or went", "short", {
+            "{{stage}}": f"sum by (stage) (increase(lookout_rebalances_total[{RATE}]))"},
+            about="How often a group was shared out anew."),
+        graph("begun again", "short", {
+            "{{stage}} {{reason}}": f"sum by (stage, reason) (increase(lookout_stage_retries_total[{RATE}]))"},
+            about="From what was committed, because the log did not answer or the partition had gone to another."),
+        graph("partitions", "short", {"{{stage}}": "sum by (stage) (lookout_partitions_assigned)"}),
         graph("engines at work", "short", {
             "{{graph}}: {{backend}} {{precision}}": "sum by (graph, backend, precision) (lookout_engine_info)"},
             stacked=True, about="Processes by the engine that computes each graph of the model."),
         stat("engines that could not be used", "sum(lookout_engine_fallbacks_total)", bad_from=1, span=4, height=8),
         stat("processes", 'sum(up{job="lookout"})', bad_below=1, span=4, height=8),
-        graph("dead letters", "short", {"{{stage}}": "stage:lookout_dead_letters:increase1h"},
+        graph("dead letters", "short", {"{{stage}}": "stage:lookout_dead_letters:increase1h"}, span=8,
               about="Within an hour; `lookout deadletters list STAGE` shows them."),
         graph("processor", "percentunit", {"{{instance}}": f'rate(process_cpu_seconds_total{{job="lookout"}}[{RATE}])'},
               about="1 is one core."),
@@ -121,6 +137,8 @@ def alerts() -> Dashboard:
         graph("events opened", "short", {
             "{{label}}": f'sum by (label) (increase(lookout_events_total{{kind="open"}}[{RATE}]))'}, stacked=True),
         graph("alerts", "short", {"{{rule}}": f"sum by (rule) (increase(lookout_alerts_total[{RATE}]))"}, stacked=True),
+        graph("told again because they lasted", "short", {
+            "{{rule}}": f"sum by (rule) (increase(lookout_alert_escalations_total[{RATE}]))"}),
         graph("held back", "short", {
             "{{rule}} {{reason}}": f"sum by (rule, reason) (increase(lookout_alerts_suppressed_total[{RATE}]))"},
             stacked=True, about="Events that ended without an alert of the rule, by reason."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -13,6 +13,7 @@ from operators.notify.outbox import Delivery
 from operators.records import Segment
 from pipeline.logs import about
 from pipeline.topics.base import Message
+from pipeline.watcher import TravellingRecord
 
 Headers = Mapping[str, bytes]
 
@@ -28,7 +29,7 @@ class TracesSettings(Settings, frozen=True, kw_only=True):
 class Batch:
     """The records that a stage has in hand."""
 
-    def headers(self, output: Any) -> Headers:
+    def headers(self, output: TravellingRecord) -> Headers:
         """What goes with a record that was made of one of them, so that the next stage can go on."""
         return {}
 

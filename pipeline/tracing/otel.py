@@ -3,9 +3,9 @@
     capture ──► perceive ──► fuse ──► notify ──► deliver ──► delivery
     from the arrival of the last packet; every further one from when its stage polled until it has committed
 
-The context travels in the records' headers as W3C's `traceparent`. Beside it stands when the media had
-arrived: the one thing that a segment, its embedding, events and alerts have in common, so that an event
-finds the embedding that caused it also when it comes later, by a camera's silence.
+The context travels in the records' headers as W3C's `traceparent`. Which message a record was made of is told
+by when the media had arrived: the one thing that a segment, its embedding, events and alerts have in common, so
+that an event finds the embedding that caused it also when it comes later, by a camera's silence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -28,12 +27,13 @@ from typing_extensions import override
 
 from operators.clock import Clock
 from operators.notify.outbox import Delivery
-from operators.records import Alert, Embedding, Event, Segment
+from operators.records import Alert, Segment, Suppressed
+from pipeline import codec
 from pipeline.logs import about
 from pipeline.topics.base import Message
 from pipeline.tracing.base import Batch, Headers, TracesSettings, Tracing
+from pipeline.watcher import TravellingRecord
 
-ARRIVED = "lookout-arrived-ns"
 REMEMBERED = 10_000  # spans that may still be the parents of others
 SEND_TIMEOUT_S = 5.0
 CAPTURE, DELIVER, DELIVERY = "capture", "deliver", "delivery"
@@ -64,7 +64,7 @@ class OtelTracing(Tracing):
             "lookout.session": segment.session, "lookout.sequence": segment.sequence})
         try:
             with super().capture(segment), about(**ids(span)):
-                yield headers_of(span, segment.received_ns)
+                yield headers_of(span)
         except BaseException as error:
             span.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
@@ -132,10 +132,10 @@ class OtelBatch(Batch):
             self._spans[message.topic, message.partition, message.offset] = span
 
     @override
-    def headers(self, output: Any) -> Headers:
-        key = _camera_and_arrival(output)
-        span = self._tracing.recall(self._stage, *key) if key else None
-        return headers_of(span, key[1]) if span and key else {}
+    def headers(self, output: TravellingRecord) -> Headers:
+        camera = output.event.camera if isinstance(output, Alert | Suppressed) else output.camera
+        span = self._tracing.recall(self._stage, camera, codec.received_ns(output))
+        return headers_of(span) if span else {}
 
     @override
     def about(self, message: Message) -> Mapping[str, str]:
@@ -150,11 +150,11 @@ class OtelBatch(Batch):
             span.end(now_ns)
 
 
-def headers_of(span: Span, arrived_ns: int) -> Headers:
+def headers_of(span: Span) -> Headers:
     """What lets another stage go on from a span."""
     carrier: dict[str, str] = {}
     _w3c.inject(carrier, set_span_in_context(span, Context()))
-    return {**{name: value.encode() for name, value in carrier.items()}, ARRIVED: str(arrived_ns).encode()}
+    return {name: value.encode() for name, value in carrier.items()}
 
 
 def ids(span: Span) -> Mapping[str, str]:
@@ -164,14 +164,5 @@ def ids(span: Span) -> Mapping[str, str]:
 
 
 def _arrived_ns(message: Message) -> int:
-    found = message.headers.get(ARRIVED, b"")
+    found = message.headers.get(codec.RECEIVED_HEADER, b"")
     return int(found) if found.isdigit() else 0
-
-
-def _camera_and_arrival(record: object) -> tuple[str, int] | None:
-    match record:
-        case Segment() | Embedding() | Event():
-            return record.camera, record.received_ns
-        case Alert():
-            return record.event.camera, record.event.received_ns
-    return None

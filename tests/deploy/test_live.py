@@ -89,7 +89,7 @@ def running(media: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
         config.write_text(yaml.safe_dump({
             "cameras": [{"source": f"{name}={server.url(film.name, loop=True)}", "backoff_max_s": 1.0}
                         for name, server in zip((CAMERA, "yard"), servers, strict=True)],
-            "rules": [{"name": "light", "labels": ["bright"], "cooldown_s": 0},
+            "rules": [{"name": "light", "labels": ["bright"], "cooldown_s": 0, "escalate": {"after_s": 1}},
                       {"name": "noise", "labels": ["loud"], "cooldown_s": 3600}],
             "webhooks": [{"name": name, "url": receiver.url, "allow": ["127.0.0.1"]}
                          for name, receiver in (("good", good), ("poor", poor), ("gone", gone))],

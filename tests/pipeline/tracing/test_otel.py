@@ -14,8 +14,8 @@ from opentelemetry.trace import StatusCode
 from operators.clock import NS_PER_S, ManualClock
 from operators.errors import LogUnavailable, SettingsError
 from operators.notify.outbox import Delivery
-from operators.records import Alert, Segment
-from pipeline import logs
+from operators.records import Alert, Event, Segment
+from pipeline import codec, logs
 from pipeline.topics.base import Message
 from pipeline.tracing import otel
 from pipeline.tracing.base import TracesSettings, Tracing
@@ -50,10 +50,11 @@ def a_segment(sequence: int = 0) -> Segment:
 
 
 def message(headers: Headers, offset: int = 0, camera: str = "lobby") -> Message:
-    return Message("topic", 0, offset, camera, b"", dict(headers))
+    """As the codec and tracing together would have it."""
+    return Message("topic", 0, offset, camera, b"", {codec.RECEIVED_HEADER: b"%d" % (T0 + offset), **headers})
 
 
-def passed_on(tracing: Tracing, stage: str, headers: Headers, output: Any) -> Headers:
+def passed_on(tracing: Tracing, stage: str, headers: Headers, output: Event | Alert | Segment) -> Headers:
     """The headers of what the stage makes of a message."""
     with tracing.batch(stage, [message(headers)]) as batch:
         return batch.headers(output)
@@ -72,7 +73,7 @@ def test_an_event_that_comes_by_silence_belongs_to_the_last_media_before_it(trac
         pass
     with tracing.batch("fuse", []) as later:
         headers = later.headers(an_event("close", received_ns=T0))
-    passed_on(tracing, "notify", headers, None)
+    passed_on(tracing, "notify", headers, an_event())
     spans = traced.spans()
     assert names(spans, spans[-1]) == ["capture", "fuse", "notify"]
 
@@ -96,7 +97,7 @@ def test_a_failed_commit_is_an_error_and_the_next_try_another_span(traced: Trace
         pass
     with pytest.raises(LogUnavailable), traced.tracing.batch("fuse", [message(headers)]):
         raise LogUnavailable
-    passed_on(traced.tracing, "fuse", headers, None)
+    passed_on(traced.tracing, "fuse", headers, an_event())
     _, first, second = traced.spans()
     assert (first.status.status_code, first.status.description) == (StatusCode.ERROR, "LogUnavailable")
     assert second.status.status_code is StatusCode.UNSET
@@ -108,7 +109,7 @@ def test_every_attempt_to_deliver_is_told(traced: Traced) -> None:
     with traced.tracing.capture(a_segment()) as headers:
         pass
     headers = passed_on(traced.tracing, "notify", headers, alert)
-    passed_on(traced.tracing, "deliver", headers, None)
+    passed_on(traced.tracing, "deliver", headers, alert)
     for result, ended_s in (("retried", 2), ("delivered", 9)):
         traced.tracing.on_delivery(Delivery(sink="guard", alert=alert, result=result,  # type: ignore[arg-type]
                                             ended_ns=T0 + ended_s * NS_PER_S, took_ns=NS_PER_S))
@@ -122,9 +123,10 @@ def test_every_attempt_to_deliver_is_told(traced: Traced) -> None:
     assert done.attributes["lookout.result"] == "delivered"
 
 
-@pytest.mark.parametrize("headers", [{}, {"traceparent": b"\xff"}, {"traceparent": b"00-zz-zz-01", otel.ARRIVED: b"x"}])
+@pytest.mark.parametrize("headers", [
+    {}, {"traceparent": b"\xff"}, {"traceparent": b"00-zz-zz-01", codec.RECEIVED_HEADER: b"x"}])
 def test_a_record_that_was_not_followed_so_far_begins_a_trace(traced: Traced, headers: Headers) -> None:
-    passed_on(traced.tracing, "fuse", headers, None)
+    passed_on(traced.tracing, "fuse", headers, an_event())
     (span,) = traced.spans()
     assert span.parent is None
 
@@ -134,7 +136,7 @@ def test_a_share_is_followed_whole_and_the_rest_not_at_all() -> None:
     for sequence in range(400):
         with traced.tracing.capture(a_segment(sequence)) as headers:
             pass
-        passed_on(traced.tracing, "perceive", headers, None)
+        passed_on(traced.tracing, "perceive", headers, a_segment(sequence))
     spans = traced.spans()
     captured = {span.context.trace_id for span in spans if span.name == "capture" and span.context}
     assert 50 < len(captured) < 150
