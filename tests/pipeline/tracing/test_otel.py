@@ -22,6 +22,7 @@ from pipeline.tracing.base import TracesSettings, Tracing
 from pipeline.tracing.begin import begin_tracing
 from pipeline.tracing.otel import OtelTracing
 from tests.operators.notify.events import T0, an_alert, an_event
+from tests.rtsp import free_port
 
 Headers = Mapping[str, bytes]
 
@@ -181,3 +182,13 @@ def test_without_the_extra_the_setting_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(SettingsError, match=r"^traces.endpoint: pip install 'lookout\[traces\]'"):
         begin_tracing(TracesSettings(endpoint="http://127.0.0.1:4318/v1/traces"), ManualClock())
+
+
+def test_a_collector_that_is_away_is_named_in_the_log_and_waited_for_no_longer_than_said(
+        caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}/v1/traces"
+    tracing = OtelTracing(TracesSettings(endpoint=endpoint), ManualClock(T0))
+    with tracing.capture(a_segment()):
+        pass
+    tracing.close()
+    assert any(record.name.startswith("opentelemetry") and "/v1/traces" in record.message for record in caplog.records)
