@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ALL_OPENINGS = np.linspace(0.3, 0.95, 14)
 OPENINGS = np.linspace(0.5, 0.8, 7)  # calibrated scores seldom pass 0.9: a higher threshold silences its label
 CLOSES_AT = 0.5  # of the opening threshold
-FALSE_COSTS = 3.0  # a false event weighs as much as three missed ones
+FALSE_COSTS = 5.0  # a false event weighs as much as five missed ones
 PRIOR = 0.02  # how strongly an uncalibrated score is kept where there is little to calibrate on
 
 
@@ -82,6 +82,8 @@ def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDA
                step_s: float, *, false_per_hour: float | None = None) -> tuple[Label, ...]:
     """The labels with the opening threshold that finds the most events of these scenes at the least false ones.
 
+    Often several do so as well as chance can tell, most of all where a label has few events: it is the middle of those.
+
     Args:
         labels: with thresholds to be replaced.
         scores: (B, T, L) probabilities.
@@ -93,29 +95,42 @@ def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDA
     chosen = []
     for index, label in enumerate(labels):
         usable = np.flatnonzero((events[..., index] != MASKED).all(axis=1))
-        trials = [_at(label, float(opening)) for opening in (OPENINGS if false_per_hour is None else ALL_OPENINGS)]
-        counts = [_counted(trial, scores[usable, :, index], events[usable, :, index], step_s) for trial in trials]
+        if not len(usable):
+            chosen.append(label)
+            continue
+        openings = OPENINGS if false_per_hour is None else ALL_OPENINGS
+        scenes = [_counted(_at(label, float(opening)), scores[usable, :, index], events[usable, :, index], step_s)
+                  for opening in openings]
         if false_per_hour is None:
-            gains = [count.found - FALSE_COSTS * count.false for count in counts]
-            best = int(np.argmax(gains)) if len(usable) else None
+            opening = _middle_of_best(openings, scenes)
         else:
+            false = [sum(one.false for one in counts) for counts in scenes]
             allowed = false_per_hour * len(usable) * events.shape[1] * step_s / 3600
-            best = next((i for i, count in enumerate(counts) if count.false <= allowed), len(trials) - 1)
-            if counts[best].false > allowed:
+            best = next((i for i, count in enumerate(false) if count <= allowed), len(false) - 1)
+            opening = float(openings[best])
+            if false[best] > allowed:
                 log.warning("%s: more than %g false events an hour even above a score of %.2f", label.name,
-                            false_per_hour, trials[best].open)
-        chosen.append(label if best is None else trials[best])
+                            false_per_hour, opening)
+        chosen.append(_at(label, opening))
     return tuple(chosen)
+
+
+def _middle_of_best(openings: NDArray[np.float64], scenes: Sequence[Sequence[Matched]]) -> float:
+    """Of the openings whose gain is within two standard errors of the best one's, compared scene by scene."""
+    gains = np.array([[one.found - FALSE_COSTS * one.false for one in counts] for counts in scenes])  # (openings, B)
+    lost = gains[gains.sum(1).argmax()] - gains
+    as_good = lost.sum(1) <= 2 * lost.std(1) * np.sqrt(lost.shape[1])
+    return float(openings[as_good].mean())
 
 
 def _at(label: Label, opening: float) -> Label:
     return msgspec.structs.replace(label, open=round(opening, 3), close=round(opening * CLOSES_AT, 3))
 
 
-def _counted(label: Label, scores: NDArray[np.float64], events: NDArray[np.float32], step_s: float) -> Matched:
-    """The label's events in scenes (B, T), found, missed and false."""
-    return sum((match(list(spans(label, scene, step_s)), list(_runs(there == 1.0, step_s)))
-                for scene, there in zip(scores, events, strict=True)), Matched())
+def _counted(label: Label, scores: NDArray[np.float64], events: NDArray[np.float32], step_s: float) -> list[Matched]:
+    """The label's events in each of the scenes (B, T), found, missed and false."""
+    return [match(list(spans(label, scene, step_s)), list(_runs(there == 1.0, step_s)))
+            for scene, there in zip(scores, events, strict=True)]
 
 
 def spans(label: Label, scores: NDArray[np.float64], step_s: float) -> Iterator[Span]:

@@ -24,7 +24,8 @@ from operators.errors import SettingsError
 from operators.models.bundle import Bundle, Label
 from pipeline.training import licences
 from pipeline.training.acoustics import sounds_of, train_acoustic
-from pipeline.training.calibrate import Calibration, calibrate, score_scenes, thresholds
+from pipeline.training.aligning import align, pairs_of
+from pipeline.training.calibrate import FALSE_COSTS, Calibration, calibrate, score_scenes, thresholds
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
@@ -44,6 +45,7 @@ from pipeline.training.network import (
 from pipeline.training.scenes.compose import Shape
 from pipeline.training.scenes.source import SceneSource
 from pipeline.training.split import Part, Source, split
+from pipeline.training.vocabulary import labels_of
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,7 @@ WINDOW_STEPS = 16  # 8 s
 SCENE_STEPS = 32
 PICTURES = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
 HOP = SAMPLING.step_ns * SAMPLING.sample_rate_hz // 1_000_000_000
-# Heard every day: worth writing down, not worth waking anybody. Every other label is alertable.
-ROUTINE = frozenset({"air_conditioner", "baby_laugh", "car_horn", "children_playing", "dog_bark", "drilling",
-                     "engine_idling", "jackhammer", "street_music"})
+VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".ts", ".webm"})
 LEAST_STD = 0.05  # of a trunk feature; many are nearly always 0
 
 Clips = dict[Part, list[Features]]
@@ -76,6 +76,9 @@ class Plan:
     scenes: int = 600  # composed sound tracks to learn from
     checked_scenes: int = 200  # and to calibrate on
     false_per_hour: float | None = field(default=None, repr=False)  # wanted of each label's threshold
+    # Unlabelled videos with sound: what is seen and heard together is learnt from them beforehand.
+    pairs: Path | None = field(default=None, repr=False)
+    align_updates: int = field(default=400, repr=False)
     # Somebody else's encoders in place of the trunk and of the acoustic encoder, which is then not trained.
     visual: Path | None = field(default=None, repr=False)
     acoustic: Path | None = field(default=None, repr=False)
@@ -100,7 +103,8 @@ def train(data: Path, out: Path, plan: Plan | None = None, *,
         run = _Run(data, out.with_name(out.name + ".work"), plan, bars)
         clips, faults = run.features(rows, parts)
         problems += faults
-        labels = _labels([clip for part in clips.values() for clip in part])
+        run.see_pairs(rows)
+        labels = labels_of([clip for part in clips.values() for clip in part])
         rehearsed = run.learn("rehearsal", clips["train"], labels)
         calibration, labels = run.judge(rehearsed, clips["validation"] or clips["train"], labels)
         acoustic, head = run.learn("final", clips["train"] + clips["validation"], labels)
@@ -118,6 +122,7 @@ class _Run:
 
     def __init__(self, data: Path, work: Path, plan: Plan, bars: Progress) -> None:
         self._data, self._work, self._plan, self._bars = data, work, plan, bars
+        self._pairs: list[Features] = []
         work.mkdir(parents=True, exist_ok=True)
         pictures, sound = port("frames", "uint8", *PICTURES), port("samples", "float32", SAMPLING.samples)
         self.trunk = Foreign(plan.visual, pictures, VISUAL_FEATURES) if plan.visual else VisualTrunk().eval()
@@ -147,6 +152,21 @@ class _Run:
             raise SettingsError(message)
         return clips, problems
 
+    def see_pairs(self, rows: Sequence[Row]) -> None:
+        """The unlabelled videos; what labels.csv lists is left to its part of the data."""
+        if not self._plan.pairs:
+            return
+        folder, listed = self._plan.pairs, {(self._data / row.path).resolve() for row in rows}
+        files = sorted(file for file in folder.rglob("*") if file.suffix in VIDEOS and file.resolve() not in listed)
+        found = [Row(0, str(file.relative_to(folder)), "", ("pairs", file.stem)) for file in files]
+        bar = self._bars.add_task("see pairs", total=len(found))
+        self._pairs, faults = prepare(found, folder, self._clips, self._seen,
+                                      lambda count: self._bars.advance(bar, count))
+        for fault in faults:
+            log.warning("%s: %s", folder / fault.path, fault.reason)
+        self._digest.update(repr([(clip.row.path, len(clip.samples)) for clip in self._pairs]).encode())
+        self._digest.update(repr(self._plan.align_updates).encode())
+
     def learn(self, name: str, clips: Sequence[Features], labels: tuple[Label, ...],
               ) -> tuple[Listener, Head]:
         """The acoustic encoder and the fusion, trained on `clips`."""
@@ -159,6 +179,9 @@ class _Run:
         def learn() -> dict[str, torch.Tensor]:
             done = self._epochs(f"{name}: fusion", plan.fusion_epochs)
             scenes = self._scenes(f"{name}: compose", clips, labels, encoder, plan.scenes, plan.seed)
+            if plan.pairs:
+                align(head, pairs_of([*clips, *self._pairs], self._heard(encoder), HOP), updates=plan.align_updates,
+                      seed=plan.seed, done=self._epochs(f"{name}: align", plan.align_updates))
             return train_fusion(head, scenes, steps=WINDOW_STEPS, epochs=plan.fusion_epochs,
                                 batches=plan.fusion_batches, seed=plan.seed, done=done).state_dict()
 
@@ -170,7 +193,7 @@ class _Run:
         """How the scores become probabilities, and the labels with their thresholds, from clips not learnt from."""
         plan, (encoder, head) = self._plan, rehearsed
         source = self._scenes("rehearsal: judge", clips, labels, encoder, plan.checked_scenes, plan.seed + 1)
-        scenes = source.draw(2 * plan.checked_scenes, SCENE_STEPS, dropout=False)
+        scenes = source.draw(4 * plan.checked_scenes, SCENE_STEPS, dropout=False)
         logits = score_scenes(head, scenes, WINDOW_STEPS)
         calibration = calibrate(logits, scenes.events)
         scores = torch.sigmoid(logits * calibration.scale + calibration.bias).double().numpy()
@@ -199,8 +222,7 @@ class _Run:
                 count: int, seed: int) -> SceneSource:
         """Scenes of `clips`: `count` composed sound tracks, and every clip alone."""
         black = self._seen(np.zeros((1, *PICTURES), np.uint8))[0]
-        heard = Frozen(encoder, port("samples", "float32", SAMPLING.samples),
-                       port("embedding", "float32", self._acoustic_width), self._work / "acoustic.onnx")
+        heard = self._heard(encoder)
         shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
         bar = self._bars.add_task(task, total=count)
         made = SceneSource(clips, heard, shape, black, seed)
@@ -209,6 +231,10 @@ class _Run:
             self._bars.advance(bar)
         made.fill(0, alone=True)
         return made
+
+    def _heard(self, encoder: Listener) -> Frozen:
+        return Frozen(encoder, port("samples", "float32", SAMPLING.samples),
+                      port("embedding", "float32", self._acoustic_width), self._work / "acoustic.onnx")
 
     def _kept(self, name: str, settings: tuple[object, ...], make: Callable[[], Weights]) -> Weights:
         """What `make` gives, or gave in an earlier run on the same data with the same settings."""
@@ -225,19 +251,6 @@ def _of_one_source(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         sources[row.label].add(row.source)
     return sorted(label for label, of in sources.items() if len(of) == 1)
-
-
-def _labels(clips: Sequence[Features]) -> tuple[Label, ...]:
-    """The events in the data: those seen first, then those heard."""
-    senses: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        if clip.row.event:
-            there = (("visual", clip.seen), ("acoustic", clip.heard))
-            senses[clip.row.event] |= {sense for sense, is_there in there if is_there}
-    return tuple(
-        Label(name=name, sense="both" if len(by) > 1 else "visual" if "visual" in by else "acoustic",
-              alertable=name not in ROUTINE, open=0.5, close=0.25, min_length_s=1.0, merge_gap_s=1.5)
-        for name, by in sorted(senses.items(), key=lambda item: ("visual" not in item[1], item[0])))
 
 
 def scaled_projection(clips: Sequence[Features]) -> VisualProjection:
@@ -269,7 +282,7 @@ def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Sour
         "data": {group: licences.of(group) for group in sorted({group for group, _ in parts})},
         "clips": {part: len(found) for part, found in clips.items()},
         "seed": plan.seed,
-        "thresholds": "most found, a false event costing three" if plan.false_per_hour is None
+        "thresholds": f"most found, a false event costing {FALSE_COSTS:g}" if plan.false_per_hour is None
                       else f"at most {plan.false_per_hour:g} false events of a label an hour of composed scenes",
         "epochs": {"acoustic": plan.acoustic_epochs, "fusion": plan.fusion_epochs},
         "weights": licences.TRUNK if not {"visual", "acoustic"} <= brought.keys() else "none but those brought",

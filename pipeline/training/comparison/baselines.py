@@ -125,7 +125,7 @@ def _alone(sense: Sense) -> Method:
         sense, Fusion(visual=visual, acoustic=acoustic, labels=labels, steps=steps))
 
 
-OURS = "cross_attention"
+OURS, ALIGNED = "cross_attention", "aligned_cross_attention"
 LATE = ("concatenation", "weighted_sum", "gru")
 METHODS: Mapping[str, Method] = {  # in the order of the table
     "visual": _alone("visual"),
@@ -134,4 +134,5 @@ METHODS: Mapping[str, Method] = {  # in the order of the table
     "weighted_sum": _late(WeightedSum),
     "gru": _late(Recurrent),
     OURS: Fusion,
+    ALIGNED: Fusion,  # after contrastive pre-training on the fold's clips with picture and sound
 }

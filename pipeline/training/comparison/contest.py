@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators.models.bundle import Label
+from pipeline.training.aligning import align, pairs_of
 from pipeline.training.calibrate import Calibration, calibrate
-from pipeline.training.comparison.baselines import METHODS
+from pipeline.training.comparison.baselines import ALIGNED, METHODS
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
@@ -42,6 +43,7 @@ class Effort:
     seed: int = 0
     epochs: int = 6
     batches: int = 50  # per epoch
+    align_updates: int = 400
     ordinary_scenes: int = 200  # sounds to learn from, composed as for every training
     composed_scenes: int = 500  # and by the recipe
     checked_scenes: int = 150  # to calibrate on
@@ -120,7 +122,11 @@ class Contest:
 
     def _learn(self, method: str) -> Weights:
         self._source.rewind()
-        return train_fusion(self._untrained(method), self._source, steps=WINDOW_STEPS, epochs=self._effort.epochs,
+        head = self._untrained(method)
+        if method == ALIGNED:
+            align(head, pairs_of(self._clips["train"], self._encoder, HOP), updates=self._effort.align_updates,
+                  seed=self._effort.seed)
+        return train_fusion(head, self._source, steps=WINDOW_STEPS, epochs=self._effort.epochs,
                             batches=self._effort.batches, seed=self._effort.seed).state_dict()
 
     def _untrained(self, method: str) -> Head:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.models.bundle import Label
-from pipeline.training.comparison.baselines import LATE, METHODS, OURS
+from pipeline.training.comparison.baselines import ALIGNED, LATE, METHODS, OURS
 from pipeline.training.comparison.contest import Fold, Scores
 from pipeline.training.measuring.measures import Reliability, average_precision, interval, reliability
 from pipeline.training.scenes.compose import MASKED
@@ -44,6 +44,7 @@ def judge(folds: Sequence[Fold], labels: Sequence[Label]) -> dict[str, Any]:
             "gain": {
                 "over_best_late_fusion": {"over": late, **_gain(points, HEADLINE, late, every)},
                 "over_better_sense": {"over": sense, **_gain(points, HEADLINE, sense, every)},
+                "over_itself_aligned_before": {"over": ALIGNED, **_gain(points, HEADLINE, ALIGNED, every)},
                 "no_sound_over_visual": {"over": "visual", **_gain(points, "no_sound", "visual", seen)},
                 "black_over_acoustic": {"over": "acoustic", **_gain(points, "black", "acoustic", every)},
             },

@@ -48,6 +48,15 @@ def test_the_threshold_lies_between_what_is_and_what_is_not() -> None:
     assert label.close < label.open
 
 
+def test_where_nothing_tells_thresholds_apart_it_is_the_middle_one_and_one_odd_scene_tells_nothing() -> None:
+    scores, events = np.full((20, 12, 1), 0.1), np.zeros((20, 12, 1), np.float32)
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.65)
+    scores[0, 3:8], events[0, 3:8] = 0.62, 1.0  # found below 0.62 only
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.65)
+    scores[:10, 3:8], events[:10, 3:8] = 0.62, 1.0
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.55)
+
+
 def test_a_rate_of_false_events_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     """400 scenes of 6 s: 20 of them look like it up to 0.5, 4 up to 0.7, and one up to 0.99."""
     scores, events = np.full((400, 12, 1), 0.1), np.zeros((400, 12, 1), np.float32)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,17 @@ def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label,source\ngone.wav,siren,one\n")
     with pytest.raises(SettingsError, match="no clip to learn from; labels.csv line 2: gone.wav: no such file"):
         train(tmp_path, tmp_path / "out", PLAN)
+
+
+@pytest.mark.long
+def test_unlabelled_videos_teach_beforehand_and_a_broken_one_is_reported(
+        data: Path, trained: tuple[Bundle, list[Problem]], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("one.mp4", "other.mp4"):
+        make_video(videos / name, seconds=SECONDS, audio_codec="aac", tone=chirp)
+    (videos / "broken.mp4").write_bytes(b"no video")
+    bundle, _ = train(data, tmp_path / "bundle", replace(PLAN, pairs=videos, align_updates=20))
+    assert bundle.manifest.fusion.sha256 != trained[0].manifest.fusion.sha256
+    assert bundle.manifest.acoustic.sha256 == trained[0].manifest.acoustic.sha256
+    assert "broken.mp4" in caplog.text

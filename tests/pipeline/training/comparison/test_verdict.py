@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("matplotlib", reason="the train extra is not installed")
 
 from operators.models.bundle import Label
-from pipeline.training.comparison.baselines import METHODS, OURS
+from pipeline.training.comparison.baselines import ALIGNED, METHODS, OURS
 from pipeline.training.comparison.contest import Fold, Scores
 from pipeline.training.comparison.diagrams import draw
 from pipeline.training.comparison.verdict import calibration, judge
@@ -22,7 +22,8 @@ from pipeline.training.scenes.stage import CONDITIONS
 
 FIGHT = Label(name="fight", sense="both", alertable=True, open=0.5, close=0.25, min_length_s=1, merge_gap_s=1)
 LABELS = [FIGHT, msgspec.structs.replace(FIGHT, name="siren", sense="acoustic")]
-NOISE = {"visual": 1.6, "acoustic": 4.0, "concatenation": 1.2, "weighted_sum": 1.5, "gru": 0.8, OURS: 0.2}
+NOISE = {"visual": 1.6, "acoustic": 4.0, "concatenation": 1.2, "weighted_sum": 1.5, "gru": 0.8, OURS: 0.2,
+         ALIGNED: 0.3}
 
 
 def fold(seed: int, *, sirens: bool = True) -> Fold:

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+from pipeline.training.aligning import Pair, agreement, align  # noqa: E402
+from pipeline.training.fusing import Head  # noqa: E402
+from pipeline.training.network import VISUAL_FEATURES, Fusion, VisualProjection  # noqa: E402
+
+WIDTH = 16
+
+
+def head() -> Head:
+    torch.manual_seed(0)
+    return Head(VisualProjection(WIDTH, dropout=0.1), Fusion(visual=WIDTH, acoustic=WIDTH, labels=2, steps=8, dim=16))
+
+
+def recordings(count: int, seed: int) -> list[Pair]:
+    """What is seen is what is heard, in other words that are the same for all."""
+    random = np.random.default_rng(seed)
+    words = np.random.default_rng(0).standard_normal((WIDTH, VISUAL_FEATURES)) / WIDTH**0.5
+    heard = [random.standard_normal((4, WIDTH)) for _ in range(count)]
+    return [Pair((one @ words).astype(np.float16), one.astype(np.float16)) for one in heard]
+
+
+def told_apart(trained: Head, pairs: list[Pair]) -> float:
+    """How often the picture that belongs to a sound is the one that is most like it."""
+    visual, acoustic = (torch.from_numpy(np.stack(rows).astype(np.float32)) for rows in (
+        [pair.visual[0] for pair in pairs], [pair.acoustic[0] for pair in pairs]))
+    with torch.inference_mode():
+        return float((agreement(trained.eval(), visual, acoustic).argmax(0) == torch.arange(len(pairs))).float().mean())
+
+
+def test_what_is_seen_and_heard_together_is_found_together_in_recordings_never_met() -> None:
+    trained, unmet = head(), recordings(40, seed=2)
+    assert told_apart(trained, unmet) < 0.2
+    align(trained, recordings(200, seed=1), updates=150, seed=0)
+    assert told_apart(trained, unmet) > 0.6
+
+
+def test_one_recording_teaches_nothing() -> None:
+    trained = head()
+    before = {name: weight.clone() for name, weight in trained.state_dict().items()}
+    align(trained, recordings(1, seed=1), updates=5, seed=0)
+    assert all(torch.equal(weight, before[name]) for name, weight in trained.state_dict().items())
