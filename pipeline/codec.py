@@ -40,6 +40,7 @@ CHECKSUM_HEADER = "lookout-crc32c"
 RECEIVED_HEADER = "lookout-received-ns"
 
 _CHECKED_HEADERS = (TYPE_HEADER, VERSION_HEADER, RECORD_HEADER)
+_NANOSECONDS = re.compile(rb"\d{1,19}")
 _VERSION = re.compile(rb"(\d{1,9})\.\d{1,9}")
 
 
@@ -75,6 +76,12 @@ def decode(message: Message) -> Sendable:
 def received_ns(record: Sendable) -> int:
     """When the media that caused the record arrived; 0: unknown."""
     return record.event.received_ns if isinstance(record, Alert | Suppressed) else record.received_ns
+
+
+def arrived_ns(headers: Mapping[str, bytes]) -> int:
+    """When the media arrived, by the headers alone; 0: they do not say."""
+    found = headers.get(RECEIVED_HEADER, b"")
+    return int(found) if _NANOSECONDS.fullmatch(found) else 0
 
 
 class _Form(NamedTuple):

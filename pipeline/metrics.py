@@ -16,10 +16,9 @@ from operators.notify.outbox import Delivery, Result
 from operators.records import Alert, Embedding, Event, Segment, Suppressed
 from pipeline.camera_metrics import CameraMetrics
 from pipeline.series import MetricInfo, Series
-from pipeline.stage_metrics import WORK_BUCKETS_S, StageMetrics
+from pipeline.stage_metrics import JOURNEY_BUCKETS_S, WORK_BUCKETS_S, StageMetrics
 from pipeline.watcher import TravellingRecord
 
-JOURNEY_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 36000.0)
 NO_RULE = "none"  # an event that no rule is about; to Prometheus an empty label is none
 
 

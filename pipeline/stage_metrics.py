@@ -16,6 +16,7 @@ from pipeline.watcher import Account, Watcher
 
 WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+JOURNEY_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 36000.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 RETRY_REASONS = (Fenced.__name__, LogUnavailable.__name__)
 SHED_REASONS = ("overload",)
@@ -51,6 +52,9 @@ class StageMetrics(Watcher):
         self._wait = series.histogram(
             "lookout_stage_wait_seconds", "how long the oldest record of a batch lay in the log", WAIT_BUCKETS_S,
             "stage")
+        self._age = series.histogram(
+            "lookout_stage_age_seconds", "from the arrival of a batch's oldest media to the commit of what the stage "
+            "made of it", JOURNEY_BUCKETS_S, "stage")
         self._transaction = series.histogram(
             "lookout_transaction_seconds", "time that committing took", WORK_BUCKETS_S, "stage")
         self._retries = series.counter(
@@ -91,6 +95,8 @@ class StageMetrics(Watcher):
         for reason, records in account.shed.items():
             self._shed.labels(stage, reason).inc(records)
         self._wait.labels(stage).observe(account.waited_s)
+        if account.age_s is not None:
+            self._age.labels(stage).observe(account.age_s)
 
     @override
     def on_dead(self, stage: str, reason: str) -> None:

@@ -20,6 +20,7 @@ class Account:
     shed: Mapping[str, int]  # reason -> records of live cameras that were not looked at
     dead: int
     waited_s: float  # how long the oldest of them lay in the log before
+    age_s: float | None = None  # since the oldest media behind them arrived; None: unknown
 
     @property
     def received(self) -> int:

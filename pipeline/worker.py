@@ -226,9 +226,8 @@ class Worker:
         stage = self._lane.stage
         if messages:
             took_s = self._seconds_since(started_ns)
-            waited_ns = self._clock.now_ns() - min(message.timestamp_ns for message in messages)
             self._watcher.on_batch(stage, len(messages), took_s)
-            self._watcher.on_account(stage, _account(messages, outputs, dead, max(0.0, waited_ns / NS_PER_S - took_s)))
+            self._watcher.on_account(stage, _account(messages, outputs, dead, self._clock.now_ns(), took_s))
         for output in outputs:
             self._watcher.on_output(stage, output)
         for item in dead:
@@ -251,11 +250,15 @@ class Worker:
         return (self._clock.monotonic_ns() - monotonic_ns) / NS_PER_S
 
 
-def _account(messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[Refused], waited_s: float) -> Account:
+def _account(messages: Sequence[Message], outputs: Iterable[Any], dead: Iterable[Refused], now_ns: int,
+             took_s: float) -> Account:
     skipped = Counter(output.health.skipped for output in outputs
                       if isinstance(output, Embedding) and output.health.skipped)
     gone = sum(item.message is not None for item in dead)  # others were taken in by an earlier batch
-    return Account(len(messages) - skipped.total() - gone, skipped, gone, waited_s)
+    queued_s = (now_ns - min(message.timestamp_ns for message in messages)) / NS_PER_S
+    arrivals = [arrived_ns for message in messages if (arrived_ns := codec.arrived_ns(message.headers))]
+    age_s = max(0.0, (now_ns - min(arrivals)) / NS_PER_S) if arrivals else None
+    return Account(len(messages) - skipped.total() - gone, skipped, gone, max(0.0, queued_s - took_s), age_s)
 
 
 def _sorted_out(results: Iterable[Any], origin: Mapping[int, Message]) -> tuple[list[Any], list[Refused]]:

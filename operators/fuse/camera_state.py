@@ -22,6 +22,7 @@ class CameraState:
     trackers: list[Tracker]
     end_ns: int = 0  # of the newest record
     received_ns: int = 0  # wall clock when the newest record's media arrived
+    quiet_since_ns: int | None = None  # wall clock; None: something has just come, or may be waiting
     replaces: CameraState | None = None  # the session before, whose events are still to be closed
 
     @property

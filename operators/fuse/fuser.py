@@ -84,9 +84,14 @@ class Fuser(Operator[Embedding, Event]):
 
     @override
     def advance(self, now_ns: int) -> Iterator[Event]:
-        """Close the events of live cameras that have gone silent."""
+        """Close the events of live cameras that have gone silent.
+
+        Silence counts from when nothing came any more, not from when the last media arrived: a stage that
+        is behind hears late from cameras that are not silent at all.
+        """
         for camera, state in self._cameras.items():
-            if state.live and now_ns - state.received_ns > self._silent_ns:
+            state.quiet_since_ns = state.quiet_since_ns or now_ns
+            if state.live and now_ns - state.quiet_since_ns > self._silent_ns:
                 closed = list(self._close_all(camera, state))
                 if closed:
                     self._changed.add(camera)
@@ -110,6 +115,7 @@ class Fuser(Operator[Embedding, Event]):
             before, state = state, CameraState.begin(embedding, self._shape, len(self._labels))
             state.replaces = before
             self._cameras[embedding.camera] = state
+        state.quiet_since_ns = None
         self._changed.add(embedding.camera)
         return state
 

@@ -127,8 +127,8 @@ class OtelBatch(Batch):
             attributes: dict[str, str | int] = {
                 "messaging.destination.name": message.topic, "messaging.destination.partition.id": message.partition,
                 "messaging.kafka.offset": message.offset, "messaging.batch.message_count": len(messages)}
-            span = tracing.begin(stage, message.key, _arrived_ns(message), _w3c.extract(carrier, Context()), now_ns,
-                                 attributes)
+            span = tracing.begin(stage, message.key, codec.arrived_ns(message.headers),
+                                 _w3c.extract(carrier, Context()), now_ns, attributes)
             self._spans[message.topic, message.partition, message.offset] = span
 
     @override
@@ -161,8 +161,3 @@ def ids(span: Span) -> Mapping[str, str]:
     """What a log line says of a span."""
     context = span.get_span_context()
     return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
-
-
-def _arrived_ns(message: Message) -> int:
-    found = message.headers.get(codec.RECEIVED_HEADER, b"")
-    return int(found) if found.isdigit() else 0

@@ -164,6 +164,7 @@ def test_a_consumer_slower_than_its_session_timeout_sheds_and_recovers(kind: str
     assert counted(metrics, "lookout_rebalances_total") == 1
     assert counted(metrics, "lookout_transaction_seconds_count") >= 2
     assert counted(metrics, "lookout_stage_wait_seconds_sum") >= SESSION_TIMEOUT_S
+    assert counted(metrics, "lookout_stage_age_seconds_sum") >= counted(metrics, "lookout_stage_wait_seconds_sum")
     log.close()
 
 

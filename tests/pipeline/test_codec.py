@@ -30,6 +30,7 @@ from pipeline.codec import (
     RECORD_HEADER,
     TYPE_HEADER,
     Sendable,
+    arrived_ns,
     decode,
     encode,
 )
@@ -112,6 +113,12 @@ def test_when_the_media_arrived_stands_in_a_header_of_every_record() -> None:
     assert message(arrived).headers[RECEIVED_HEADER] == b"77"
     for record in (msgspec.structs.replace(ALERT, event=arrived), msgspec.structs.replace(SUPPRESSED, event=arrived)):
         assert message(record).headers[RECEIVED_HEADER] == b"77"
+
+
+@pytest.mark.parametrize("header", [b"", b"soon", b"-1", b"9" * 5000])
+def test_an_arrival_that_makes_no_sense_is_unknown(header: bytes) -> None:
+    assert arrived_ns({RECEIVED_HEADER: header}) == 0
+    assert arrived_ns({}) == 0
 
 
 def test_a_segment_knows_since_when_it_lies_in_the_log_and_tells_nobody() -> None:

@@ -54,7 +54,7 @@ def used(clock: ManualClock | None = None) -> Metrics:
                                               shed={"sampling": 5, "overload": 3}, skew_ns=40_000_000))):
         metrics.on_output("stage", record)
     metrics.on_batch("fuse", 3, 0.02)
-    metrics.on_account("fuse", Account(processed=5, shed={"overload": 2}, dead=1, waited_s=0.25))
+    metrics.on_account("fuse", Account(processed=5, shed={"overload": 2}, dead=1, waited_s=0.25, age_s=1.5))
     metrics.on_transaction("fuse", 0.125)
     metrics.on_retry("fuse", "Fenced")
     metrics.on_assigned("fuse", {0, 3})
@@ -103,6 +103,7 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_stage_records_shed_total", ("overload", "fuse")): 2,
         ("lookout_stage_records_dead_total", ("fuse",)): 1,
         ("lookout_stage_wait_seconds_sum", ("fuse",)): 0.25,
+        ("lookout_stage_age_seconds_sum", ("fuse",)): 1.5,
         ("lookout_transaction_seconds_sum", ("fuse",)): 0.125,
         ("lookout_stage_retries_total", ("Fenced", "fuse")): 1,
         ("lookout_partitions_assigned", ("fuse",)): 2,
