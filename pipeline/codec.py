@@ -33,6 +33,7 @@ from pipeline.topics.base import Message
 Sendable = Segment | Embedding | Event | Alert | Suppressed
 
 MAJOR, MINOR = 1, 1
+VERSION = b"%d.%d" % (MAJOR, MINOR)
 TYPE_HEADER = "lookout-type"
 VERSION_HEADER = "lookout-version"
 RECORD_HEADER = "lookout-record"
@@ -48,7 +49,7 @@ def encode(record: Sendable) -> tuple[bytes, dict[str, bytes]]:
     """The value and the headers under which `record` goes into a topic."""
     name = _NAMES[type(record)]
     value, headers = _FORMS[name].encode(record)
-    headers |= {TYPE_HEADER: name, VERSION_HEADER: b"%d.%d" % (MAJOR, MINOR)}
+    headers |= {TYPE_HEADER: name, VERSION_HEADER: VERSION}
     headers[CHECKSUM_HEADER] = _checksum(value, headers)
     headers[RECEIVED_HEADER] = b"%d" % received_ns(record)
     return value, headers
@@ -84,6 +85,15 @@ def arrived_ns(headers: Mapping[str, bytes]) -> int:
     return int(found) if _NANOSECONDS.fullmatch(found) else 0
 
 
+def check_version(headers: Mapping[str, bytes]) -> None:
+    """Refuse, by a CodecError, a record of a major version that is not known here."""
+    version = _VERSION.fullmatch(headers.get(VERSION_HEADER, b""))
+    if version is None or int(version[1]) != MAJOR:
+        found = headers.get(VERSION_HEADER, b"none").decode(errors="replace")
+        text = f"the record's version is {found}; this Lookout reads {MAJOR}.x"
+        raise CodecError(text)
+
+
 class _Form(NamedTuple):
     """How one type of record stands in a topic."""
 
@@ -93,11 +103,7 @@ class _Form(NamedTuple):
 
 def _form(headers: Mapping[str, bytes]) -> _Form:
     """The form that the headers name, if it is one known here."""
-    version = _VERSION.fullmatch(headers.get(VERSION_HEADER, b""))
-    if version is None or int(version[1]) != MAJOR:
-        found = headers.get(VERSION_HEADER, b"none").decode(errors="replace")
-        text = f"the record's version is {found}; this Lookout reads {MAJOR}.x"
-        raise CodecError(text)
+    check_version(headers)
     if (form := _FORMS.get(headers.get(TYPE_HEADER, b""))) is None:
         found = headers.get(TYPE_HEADER, b"none").decode(errors="replace")
         text = f"the record's type is {found}, which is not known here"

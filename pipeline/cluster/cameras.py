@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from operators.capture.camera import CameraSettings
 from operators.capture.source import parse, redact
-from operators.errors import SettingsError
+from operators.errors import CodecError, SettingsError
+from pipeline.codec import TYPE_HEADER, VERSION, VERSION_HEADER, check_version
 from pipeline.settings import VARIABLE
 from pipeline.topics.base import Log, Message
 from pipeline.topology import CAMERAS
 
 WRITER = "cameras"
+HEADERS = {TYPE_HEADER: b"camera", VERSION_HEADER: VERSION}
 
 
 def add(log: Log, sources: Iterable[str]) -> list[str]:
@@ -26,7 +29,7 @@ def add(log: Log, sources: Iterable[str]) -> list[str]:
     cameras = dict(map(_checked, sources))
     with log.transaction(WRITER) as transaction:
         for name, camera in cameras.items():
-            transaction.append(CAMERAS, name, msgspec.json.encode(camera))
+            transaction.append(CAMERAS, name, msgspec.json.encode(camera), HEADERS)
     return list(cameras)
 
 
@@ -56,14 +59,20 @@ def known(log: Log) -> Mapping[str, CameraSettings]:
 def settings_of(message: Message) -> CameraSettings | None:
     """What a record of the topic says of its camera; None: it is not to be watched.
 
+    What a newer version has written besides is passed over, though a configuration file may not hold it.
+
     Raises:
         SettingsError: the record is not of ours.
     """
     if not message.value:
         return None
     try:
-        return msgspec.json.decode(message.value, type=CameraSettings)
-    except msgspec.MsgspecError as error:
+        if VERSION_HEADER in message.headers:  # 1.0 wrote none here
+            check_version(message.headers)
+        told = msgspec.json.decode(message.value, type=dict[str, Any])
+        return msgspec.convert({name: told[name] for name in CameraSettings.__struct_fields__ if name in told},
+                               CameraSettings)
+    except (msgspec.MsgspecError, CodecError, UnicodeDecodeError) as error:
         text = f"camera {message.key}: {error}"
         raise SettingsError(text) from error
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from operators.capture.camera import CameraSettings
 from operators.errors import SettingsError
 from pipeline.cluster.cameras import add, known, remove
+from pipeline.codec import VERSION, VERSION_HEADER
 from pipeline.settings import LogSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import CAMERAS, topics
+from tests.contracts.logs import everything
 
 
 @pytest.fixture
@@ -66,3 +69,29 @@ def test_a_file_is_known_by_its_whole_path(log: EmbeddedLog, tmp_path: Path, mon
 def test_a_source_nobody_could_open_is_refused(log: EmbeddedLog) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         add(log, ["nowhere.mp4"])
+
+
+@pytest.mark.parametrize(("headers", "value"), [
+    ({}, b'{"source":"gate=rtsp://10.0.0.5/1","segment_s":2.0}'),  # as 1.0 wrote it
+    ({VERSION_HEADER: b"1.99"}, b'{"source":"gate=rtsp://10.0.0.5/1","segment_s":2.0,"colour":"red"}'),
+])
+def test_older_and_newer_versions_are_understood(log: EmbeddedLog, headers: dict[str, bytes], value: bytes) -> None:
+    with log.transaction("another version") as transaction:
+        transaction.append(CAMERAS, "gate", value, headers)
+    assert known(log)["gate"] == CameraSettings(source="gate=rtsp://10.0.0.5/1", segment_s=2.0)
+
+
+@pytest.mark.parametrize(("headers", "value"), [
+    ({VERSION_HEADER: b"2.0"}, b'{"source":"gate=rtsp://10.0.0.5/1"}'), ({}, b"[]"), ({}, b'{"source":1}'), ({}, b"{"),
+    ({}, b'{"\xff":1}')])
+def test_what_is_not_understood_names_its_camera(log: EmbeddedLog, headers: dict[str, bytes], value: bytes) -> None:
+    with log.transaction("another version") as transaction:
+        transaction.append(CAMERAS, "gate", value, headers)
+    with pytest.raises(SettingsError, match="camera gate"):
+        known(log)
+
+
+def test_the_version_stands_in_a_header(log: EmbeddedLog) -> None:
+    add(log, ["gate=rtsp://10.0.0.5/1"])
+    [record] = everything(log, CAMERAS)
+    assert record.headers[VERSION_HEADER] == VERSION
