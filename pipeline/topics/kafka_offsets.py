@@ -25,15 +25,16 @@ class KafkaOffsets:
 
     def committed(self, group: str, topic: str) -> Mapping[int, int]:
         """The offsets that a group has committed, by partition; waits for transactions that are about to."""
-        partitions, timeout_ms = range(self._topics.partitions(topic)), self._settings.request_timeout_s * 1000
+        at = [TopicPartition(self._settings.prefix + topic, partition)
+              for partition in range(self._topics.partitions(topic))]
         with translating(f"Kafka at {', '.join(self._settings.servers)}: group {group}"), self._lock:
             if group not in self._clients:
                 self._clients[group] = connected(
                     KafkaConsumer, {**reading_options(self._settings), "group_id": self._settings.prefix + group})
-            offsets = {partition: self._clients[group].committed(
-                TopicPartition(self._settings.prefix + topic, partition), timeout_ms=timeout_ms)
-                for partition in partitions}
-        return {partition: offset for partition, offset in offsets.items() if offset is not None}
+            # The client's own `committed` asks for one partition at a time, and files ask how far they are ahead.
+            coordinator = self._clients[group]._coordinator
+            offsets = coordinator.fetch_committed_offsets(at, timeout_ms=self._settings.request_timeout_s * 1000)
+        return {one.partition: committed.offset for one, committed in offsets.items()}
 
     def close(self) -> None:
         """Close the connections."""
