@@ -103,16 +103,18 @@ def watch(
 @app.command(epilog="Example:\n\n  lookout demo")
 def demo(
     model: Annotated[str, typer.Option(help="model bundle: a folder, or `starter`")] = "starter",
+    serve: Annotated[str | None, typer.Option(metavar="HOST:PORT", help=(
+        "only be the camera, at this address, and do nothing else"))] = None,
 ) -> None:
     """Watch a scene made on the spot, served as a camera, until its alert is delivered and verified."""
-    from pipeline.demo.run import demo as run  # noqa: PLC0415
+    from pipeline.demo import run  # noqa: PLC0415
 
     console = Console()
     if console.is_terminal:
         log_beside(console)
     else:
         log_to_stream("plain")
-    raise typer.Exit(run(console, model))
+    raise typer.Exit(run.serve(serve, console) if serve else run.demo(console, model))
 
 
 @app.command(epilog="Examples:\n\n  lookout train --init clips\n\n  lookout train --data clips --out my-bundle\n\n"

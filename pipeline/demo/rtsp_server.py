@@ -13,11 +13,11 @@ START_S = 30.0
 
 
 class RtspServer:
-    """Serves the files of `folder` on 127.0.0.1 at `url(name)`, at real-time pace."""
+    """Serves the files of `folder` at `url(name)`, at real-time pace."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port, self._control_port = free_port(), free_port()
+    def __init__(self, folder: Path, host: str = "127.0.0.1", port: int | None = None) -> None:
+        self.folder, self._host = folder, host
+        self.port, self._control_port = port or free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, name: str) -> str:
@@ -30,11 +30,16 @@ class RtspServer:
         Raises:
             RuntimeError: it ended, or does not listen after START_S.
         """
-        command = [str(PROGRAM), "-d", str(self.folder), "-H", "127.0.0.1",
+        command = [str(PROGRAM), "-d", str(self.folder), "-H", self._host,
                    "-p", str(self.port), "-cp", str(self._control_port)]
         self._process = subprocess.Popen(  # noqa: S603 - our own
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_port(self.port, self._process)
+
+    @property
+    def running(self) -> bool:
+        """Whether the server is there."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """Kill the server at once, as a power cut would."""

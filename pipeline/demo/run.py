@@ -15,6 +15,7 @@ from rich.table import Table
 from typing_extensions import override
 
 from operators.capture.camera import CameraSettings
+from operators.errors import SettingsError
 from operators.notify.secret import PREFIX
 from operators.notify.webhook import WebhookSettings
 from operators.records import Event
@@ -23,10 +24,11 @@ from pipeline.demo.rtsp_server import PROGRAM, RtspServer
 from pipeline.demo.scene import LENGTH_S, make_scene
 from pipeline.settings import LookoutSettings
 from pipeline.view import describe
-from pipeline.watch import Report, WatchOptions, watch
+from pipeline.watch import Report, WatchOptions, stopped_by_signals, watch
 from pipeline.watcher import TravellingRecord, Watcher
 
 CAMERA, EXPECTED = "street", "siren"
+TICK_S = 0.5  # how often the camera alone looks whether it is to stop
 GRACE_S = 6.0  # after the scene's end, for the last events to close and the last alert to arrive
 
 
@@ -53,6 +55,33 @@ def demo(console: Console, model: str = "starter") -> int:
         _tell(console, report, seen, receiver)
         arrived = any(alert["subject"] == EXPECTED for alert in receiver.alerts.values())
         return 0 if arrived and not report.exit_code else 1
+
+
+def serve(address: str, console: Console) -> int:
+    """Be the demo's camera at `address`, HOST:PORT, until stopped; its URL ends in `?play_count=0` for over and over.
+
+    Raises:
+        SettingsError: not an address, or no server is installed.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        message = f"--serve {address}: HOST:PORT is wanted"
+        raise SettingsError(message)
+    if not PROGRAM.exists():
+        message = "--serve: no RTSP server here (pip install 'lookout[demo]')"
+        raise SettingsError(message)
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="lookout-demo-") as folder, stopped_by_signals(stop):
+        path = make_scene(Path(folder) / f"{CAMERA}.mp4")
+        server = RtspServer(path.parent, host, int(port))
+        try:
+            server.start()
+            console.print(f"a camera at rtsp://{address}/{path.name}?play_count=0", highlight=False)
+            while server.running and not stop.wait(TICK_S):
+                pass
+            return 0 if stop.is_set() else 1
+        finally:
+            server.stop()
 
 
 class _Seen(Watcher):

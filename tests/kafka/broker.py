@@ -12,10 +12,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -143,20 +146,41 @@ class Broker:
         started.set()  # it has ended
 
     def _format(self) -> None:
+        properties = self._folder / "server.properties"
+        properties.write_text(self._properties())
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        _run("java", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*", "kafka.tools.StorageTool", "format",
+             "-t", cluster, "-c", properties, *self._format_options())
+
+    def _properties(self) -> str:
         keystore = self._folder / "broker.p12"
         _run("keytool", "-genkeypair", "-alias", "broker", "-keyalg", "EC", "-dname", "CN=lookout test broker",
              "-ext", "SAN=ip:127.0.0.1", "-storetype", "PKCS12", "-keystore", keystore, "-storepass", PASSWORD)
         _run("keytool", "-exportcert", "-rfc", "-alias", "broker", "-keystore", keystore, "-storepass", PASSWORD,
              "-file", self.certificate)
-        properties = self._folder / "server.properties"
-        properties.write_text(
-            _PROPERTIES.format(**self._ports, data=self._folder / "data", keystore=keystore, password=PASSWORD)
-            + "".join(_PER_LISTENER.format(name) for name in ("sasl", "tls")))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        scram = [argument for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
-                 for argument in ("--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]")]
-        _run("java", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*", "kafka.tools.StorageTool", "format",
-             "--standalone", "-t", cluster, "-c", properties, *scram)
+        return (_PROPERTIES.format(**self._ports, data=self._folder / "data", keystore=keystore, password=PASSWORD)
+                + "".join(_PER_LISTENER.format(name) for name in ("sasl", "tls")))
+
+    def _format_options(self) -> list[str]:
+        return ["--standalone", *(argument for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+                                  for argument in ("--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"))]
+
+
+@contextmanager
+def running_broker() -> Iterator[str]:
+    """HOST:PORT of a broker, for whoever is no test: the one that the environment names, or one of our own."""
+    if address := os.environ.get(VARIABLE):
+        yield address
+        return
+    if reason := missing():
+        sys.exit(f"{reason}; or name a broker in {VARIABLE}")
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Broker(Path(folder))
+        broker.start()
+        try:
+            yield broker.address
+        finally:
+            broker.stop()
 
 
 def missing() -> str:
