@@ -26,6 +26,7 @@ FORMAT_HELP = "plain lines, JSON, or as it suits where they go"
 
 FIELDS = ("camera", "stage", "segment", "trace_id", "span_id")  # what a line may say of what it is about
 PLAIN = "%(asctime)s %(levelname)s %(message)s%(again)s"
+OURS = ("operators", "pipeline")
 BURST, PERIOD_S = 5, 60.0  # a line may come so often in that time
 MAX_KINDS = 1000  # of lines that are remembered
 
@@ -43,7 +44,7 @@ def about(**fields: str) -> Iterator[None]:
 
 
 def log_to_stream(form: Form) -> None:
-    """Log to standard error, everything from INFO on."""
+    """Log to standard error, from INFO on what is ours, from WARNING on what libraries say."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(PLAIN))
     _begin(handler, logging.INFO)
@@ -70,7 +71,9 @@ def form_for_people(wanted: LogFormat) -> Form:
 
 def _begin(handler: logging.Handler, level: int) -> None:
     handler.addFilter(Repeats())
-    logging.basicConfig(level=level, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for package in OURS:
+        logging.getLogger(package).setLevel(level)
 
 
 class Repeats(logging.Filter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from pipeline.training.scenes.compose import (
     SoundTrack,
     own_sound,
 )
-
-ONSET_STEPS, LASTING_STEPS = 2, 4  # 1 s of what lasts at least 2 s
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class SceneSource:
         part = slice(start, start + steps)
         pictures = PictureTrack(pictures.visual[part], pictures.valid[part], pictures.events[part])
         heard = Heard(heard.acoustic[part], heard.valid[part], heard.events[part], heard.sentiment[part])
-        return self._without(pictures, _settled(heard)) if dropout else (pictures, heard)
+        return self._without(pictures, heard) if dropout else (pictures, heard)
 
     def _without(self, pictures: PictureTrack, heard: Heard) -> tuple[PictureTrack, Heard]:
         """Take away one sense, or a few steps of each. What nobody can tell any more is not asked."""
@@ -141,17 +139,6 @@ class SceneSource:
 
     def _encoded(self, track: SoundTrack) -> Heard:
         return encode(track, self._encoder, self._shape.hop)
-
-
-def _settled(heard: Heard) -> Heard:
-    """What lasts is not asked for in its first second: a window with hardly any of it teaches nothing but noise."""
-    there = heard.events == 1.0  # (T, L)
-    later = np.pad(there, ((0, LASTING_STEPS), (0, 0)))
-    lasting = np.logical_and.reduce([later[i : i + len(there)] for i in range(LASTING_STEPS)])
-    begun = lasting & ~np.pad(there, ((1, 0), (0, 0)))[:-1]
-    first = np.pad(begun, ((ONSET_STEPS - 1, 0), (0, 0)))
-    unasked = np.logical_or.reduce([first[i : i + len(there)] for i in range(ONSET_STEPS)])
-    return replace(heard, events=np.where(unasked, MASKED, heard.events).astype(np.float32))
 
 
 def stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:

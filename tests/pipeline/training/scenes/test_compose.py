@@ -9,7 +9,7 @@ from pipeline.training.dataset import NOBODY, UNKNOWN, Row
 from pipeline.training.features import Features
 from pipeline.training.network import VISUAL_FEATURES
 from pipeline.training.scenes.compose import MASKED, PictureComposer, Shape, SoundComposer, own_sound
-from pipeline.training.scenes.source import Heard, _both, _settled
+from pipeline.training.scenes.source import _both
 
 HOP = 8_000
 SHAPE = Shape(steps=12, hop=HOP, labels=("fight", "siren", "gun_shot"))
@@ -87,12 +87,3 @@ def test_pictures_are_labelled_while_they_are_shown() -> None:
 def test_a_scene_holds_what_either_sense_shows_and_asks_nothing_it_does_not_know() -> None:
     seen, heard = np.array([[1.0, 0.0, 0.0, MASKED]]), np.array([[MASKED, 0.0, 1.0, 0.0]])
     assert _both(seen, heard).tolist() == [[1.0, 0.0, 1.0, MASKED]]
-
-
-def test_the_first_second_of_what_lasts_is_not_asked_and_what_is_short_is() -> None:
-    events = np.zeros((9, 2), np.float32)
-    events[1:6, 0], events[6:9, 1] = 1.0, 1.0
-    heard = Heard(np.zeros((9, 4), np.float16), np.ones(9, np.bool_), events, np.zeros(9, np.int64))
-    settled = _settled(heard).events
-    assert settled[:, 0].tolist() == [0.0, MASKED, MASKED, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
-    assert settled[:, 1].tolist() == events[:, 1].tolist()
