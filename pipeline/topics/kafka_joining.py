@@ -5,20 +5,15 @@ is left before that has ended, and it ends before the next `poll`, the client fo
 anew, or, where it was new metadata that made it join, waits for ever. And until every other member has
 joined too, `poll` gives nothing, although nobody else can have this member's partitions before that.
 
-So here joining ends only while somebody waits for it, and `poll` reads on while the group waits for others.
+So here a result is kept until it is taken over, and `poll` reads on while the group waits for others.
 """
 
 from __future__ import annotations
-
-import time
 
 from kafka import KafkaConsumer
 from kafka.structs import ConsumerGroupMetadata
 
 JOIN_POLL_S = 0.05  # waited for the end of joining, each time somebody looks
-
-_LOOK_S = 0.005  # how often the end of joining looks whether somebody waits for it
-_HAND_OVER_S = 0.02  # somebody who waits no longer than this might be gone before
 
 
 class Joining:
@@ -30,10 +25,10 @@ class Joining:
             self._coordinator.poll, self._coordinator._do_join_and_sync_async,  # noqa: SLF001
             self._coordinator._on_join_complete_async)  # noqa: SLF001
         self._coordinator.poll = self._poll_and_read_on
-        self._coordinator._do_join_and_sync_async = self._join_while_somebody_waits  # noqa: SLF001
+        self._coordinator._do_join_and_sync_async = self._join_or_know  # noqa: SLF001
         self._coordinator._on_join_complete_async = self._complete_and_note  # noqa: SLF001
-        self._waited_for_until_s = 0.0
-        self._joined: tuple[str, int] | None = None  # member and generation that the last join ended with
+        self._result: tuple[tuple[str, int], bytes] | None = None  # of a join that nobody has taken over yet
+        self._joined: tuple[str, int] | None = None  # member and generation of the last one that was
         self._broke = False
 
     @property
@@ -52,23 +47,24 @@ class Joining:
 
     def _poll_and_read_on(self, timeout_ms: float) -> bool:
         patience_s = JOIN_POLL_S if self.membership else max(timeout_ms / 1000, JOIN_POLL_S)
-        self._waited_for_until_s = time.monotonic() + patience_s
-        try:
-            ready: bool = self._poll(timeout_ms=patience_s * 1000)
-        finally:
-            self._waited_for_until_s = 0.0
+        ready: bool = self._poll(timeout_ms=patience_s * 1000)
         return ready or self.membership is not None
 
-    async def _join_while_somebody_waits(self) -> bytes:
+    async def _join_or_know(self) -> bytes:
         self._coordinator.request_rejoin()  # until the result is taken over, whatever made the client join
-        assignment: bytes = await self._join()
-        while self._waited_for_until_s - time.monotonic() < _HAND_OVER_S:
-            await self._coordinator._net.sleep(_LOOK_S)  # noqa: SLF001
-        return assignment
+        if self._result is None or self._result[0] != self._now():
+            assignment: bytes = await self._join()
+            self._result = self._now(), assignment
+        return self._result[1]
 
     async def _complete_and_note(self, generation: int, member: str, protocol: str, assignment: bytes) -> None:
+        self._result = None
         await self._complete(generation, member, protocol, assignment)
         if self._joined:
             # Nobody else had in between what somebody holds in one generation and still in the next.
             self._broke |= self._joined not in ((member, generation), (member, generation - 1))
         self._joined = member, generation
+
+    def _now(self) -> tuple[str, int]:
+        told = self._coordinator.group_metadata()
+        return told.member_id, told.generation_id
