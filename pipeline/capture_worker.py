@@ -33,7 +33,7 @@ from pipeline.worker import RETRY_S
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.2  # how often a file that ran ahead looks whether it may go on
-BATCH_SEGMENTS, BATCH_BYTES = 16, 16 * 2**20  # in one transaction
+BATCH_SEGMENTS, BATCH_BYTES = 16, 4 * 2**20  # in one transaction, which has to end within its timeout
 READ_AHEAD = 16  # segments in memory that wait for the log
 
 

@@ -1,9 +1,10 @@
-"""`python -m tests.benchmarks`: every benchmark, one table each."""
+"""`python -m tests.benchmarks`: every benchmark, one table each, in a process of its own."""
 
 from __future__ import annotations
 
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-    runpy.run_module(f"tests.benchmarks.{path.stem}", run_name="__main__")
+    subprocess.run([sys.executable, "-m", f"tests.benchmarks.{path.stem}"], check=True)

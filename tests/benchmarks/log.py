@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.topics.base import TopicSettings
+from pipeline.topics.base import Log, TopicSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topics.embedded_schema import PAGE_BYTES
 
@@ -72,22 +72,27 @@ def logged(folder: Path, records: int, batch: int) -> tuple[float, float]:
         return written_s - start_s, time.perf_counter() - written_s
 
 
-def latency(folder: Path, rounds: int = 200) -> list[float]:
-    """Milliseconds from the start of a capture's transaction until the record has made three hops of threads."""
-    topics = ["segments", "embeddings", "events", "alerts"]
+def latency(opened: Callable[[], Log], rounds: int = 200) -> list[float]:
+    """Milliseconds from the start of a capture's transaction until the record has made three hops, sorted.
+
+    Every hop is a thread with a log that it has opened for itself.
+    """
+    names = ["segments", "embeddings", "events", "alerts"]
     took_ms: list[float] = []
     arrived = threading.Semaphore(0)
-    with closing(EmbeddedLog(folder)) as log:
-        log.ensure([TopicSettings(name=topic) for topic in topics])
+    with closing(opened()) as log:
+        log.ensure([TopicSettings(name=name) for name in names])
         stop = threading.Event()
 
         def stage(source: str, target: str | None) -> None:
-            with closing(log.consumer(f"after-{source}", source)) as consumer:
+            with closing(opened()) as own, closing(own.consumer(f"after-{source}", source)) as consumer:
+                while not consumer.assignment:
+                    consumer.poll(1, 0.2)
                 arrived.release()
                 while not stop.is_set():
                     if not (messages := consumer.poll(32, 0.2)):
                         continue
-                    with log.transaction(f"after-{source}") as tx:
+                    with own.transaction(f"after-{source}") as tx:
                         for message in messages:
                             if target:
                                 tx.append(target, message.key, message.value[:10_000])
@@ -95,7 +100,7 @@ def latency(folder: Path, rounds: int = 200) -> list[float]:
                     if target is None:
                         arrived.release()
 
-        threads = [threading.Thread(target=stage, args=pair) for pair in zip(topics, [*topics[1:], None], strict=True)]
+        threads = [threading.Thread(target=stage, args=pair) for pair in zip(names, [*names[1:], None], strict=True)]
         for thread in threads:
             thread.start()
             arrived.acquire()
@@ -141,7 +146,7 @@ def main() -> None:
                      for amount in (count, count * RECORD_BYTES / 1e6)]
             table.add_row(str(batch), what, *rates, f"{plain_s / logged_s:.2f}")
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        took_ms = latency(Path(folder))
+        took_ms = latency(lambda: EmbeddedLog(Path(folder)))
     console = Console()
     console.print(table)
     console.print(f"camera to alert, four threads, no work in them: "
