@@ -12,6 +12,8 @@ from operators.notify.memory import Decided, Memory
 from operators.notify.rules import DEFAULT, RuleSettings, lasted_ns
 from operators.records import Alert, Event, Suppressed, alert_id, escalation_id
 
+MAX_KNOWN = 100_000  # pairs of camera and label whose rules are remembered
+
 
 class Alerter(Operator[Event, Alert | Suppressed]):
     """Applies every rule to every event.
@@ -36,11 +38,12 @@ class Alerter(Operator[Event, Alert | Suppressed]):
         self._rules = tuple(rules) or (DEFAULT,)
         self._alertable = frozenset(alertable)
         self._memory = Memory()
+        self._rules_about: dict[tuple[str, str], Sequence[RuleSettings]] = {}  # (camera, label), as `wants` said
 
     @override
     def process(self, batch: Sequence[Event]) -> Iterator[Alert | Suppressed]:
         for event in batch:
-            rules = [rule for rule in self._rules if rule.wants(event, self._alertable)]
+            rules = self._about(event)
             for rule in rules:
                 yield from self._apply(rule, event)
             if event.kind == "close":
@@ -55,6 +58,16 @@ class Alerter(Operator[Event, Alert | Suppressed]):
     @override
     def restore(self, state: Mapping[str, bytes]) -> None:
         self._memory.restore(state, {rule.name for rule in self._rules})
+
+    def _about(self, event: Event) -> Sequence[RuleSettings]:
+        """The rules that are about such events."""
+        known = self._rules_about.get((event.camera, event.label))
+        if known is None:
+            if len(self._rules_about) >= MAX_KNOWN:
+                self._rules_about.clear()
+            known = tuple(rule for rule in self._rules if rule.wants(event, self._alertable))
+            self._rules_about[event.camera, event.label] = known
+        return known
 
     def _apply(self, rule: RuleSettings, event: Event) -> Iterator[Alert | Suppressed]:
         decided = self._memory.decided(rule, event)

@@ -48,6 +48,9 @@ class Memory:
     def __init__(self) -> None:
         self._cameras: dict[str, _Camera] = {}
         self._changed: set[str] = set()
+        # The cameras' `told` and `spent_ns` again, from the other side.
+        self._told: dict[tuple[str, str], dict[str, Told]] = {}  # (rule, label) -> camera
+        self._spent_ns: dict[str, dict[str, list[int]]] = {}  # rule -> camera
 
     def decided(self, rule: RuleSettings, event: Event) -> Decided | None:
         """What the rule did with the event; None: nothing yet."""
@@ -59,11 +62,12 @@ class Memory:
         if rule.group is None:
             return None
         window_ns = seconds_to_ns(rule.group.window_s)
-        for name, camera in self._cameras.items():
-            told = camera.told.get(rule.name, {}).get(event.label)
-            if told and abs(event.time_ns - told.time_ns) < window_ns and rule.group.neighbours(event.camera, name):
-                return name, told
-        return None
+        near = [(told.time_ns, name) for name, told in self._told.get((rule.name, event.label), {}).items()
+                if abs(event.time_ns - told.time_ns) < window_ns and rule.group.neighbours(event.camera, name)]
+        if not near:
+            return None
+        _, name = max(near)  # the newest: the same one after a restart, whatever the order of cameras then
+        return name, self._told[rule.name, event.label][name]
 
     def cooling(self, rule: RuleSettings, event: Event) -> bool:
         """Whether the rule has told of the same camera and label just before."""
@@ -77,17 +81,19 @@ class Memory:
         if rule.rate is None:
             return False
         span_ns = seconds_to_ns(rule.rate.per_s)
-        return sum(abs(event.time_ns - spent_ns) < span_ns for camera in self._cameras.values()
-                   for spent_ns in camera.spent_ns.get(rule.name, ())) >= rule.rate.alerts
+        return sum(abs(event.time_ns - one_ns) < span_ns for spent_ns in self._spent_ns.get(rule.name, {}).values()
+                   for one_ns in spent_ns) >= rule.rate.alerts
 
     def tell(self, rule: RuleSettings, event: Event, incident: str) -> Decided:
         """The rule tells of the event, which begins an incident."""
         camera = self._cameras.setdefault(event.camera, _Camera())
-        camera.told.setdefault(rule.name, {})[event.label] = Told(event.time_ns, incident)
+        told = camera.told.setdefault(rule.name, {})[event.label] = Told(event.time_ns, incident)
+        self._told.setdefault((rule.name, event.label), {})[event.camera] = told
         if rule.rate:
             span_ns = seconds_to_ns(rule.rate.per_s)
             spent_ns = [*camera.spent_ns.get(rule.name, ()), event.time_ns]
             camera.spent_ns[rule.name] = [one for one in spent_ns if abs(event.time_ns - one) < span_ns]
+            self._spent_ns.setdefault(rule.name, {})[event.camera] = camera.spent_ns[rule.name]
         return self._decide(rule, event, Decided(incident, event.camera))
 
     def join(self, rule: RuleSettings, event: Event, teller: str, told: Told) -> Decided:
@@ -124,11 +130,17 @@ class Memory:
         """Hold what the newest snapshots hold of these rules, and nothing else."""
         self._cameras = {name: msgspec.msgpack.decode(encoded, type=_Camera) for name, encoded in state.items()}
         self._changed.clear()
-        for camera in self._cameras.values():
+        self._told, self._spent_ns = {}, {}
+        for name, camera in self._cameras.items():
             camera.told = {rule: told for rule, told in camera.told.items() if rule in rules}
             camera.spent_ns = {rule: spent_ns for rule, spent_ns in camera.spent_ns.items() if rule in rules}
             camera.decided = {event: {rule: decided for rule, decided in of_event.items() if rule in rules}
                               for event, of_event in camera.decided.items()}
+            for rule, of_label in camera.told.items():
+                for label, told in of_label.items():
+                    self._told.setdefault((rule, label), {})[name] = told
+            for rule, spent_ns in camera.spent_ns.items():
+                self._spent_ns.setdefault(rule, {})[name] = spent_ns
 
     def _decide(self, rule: RuleSettings, event: Event, decided: Decided) -> Decided:
         camera = self._cameras.setdefault(event.camera, _Camera())

@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+from operators.base import Operator
 from operators.clock import SystemClock
 from operators.notify import retry
 from operators.notify.alerter import Alerter
@@ -29,7 +31,8 @@ def main(folder: Path, url: str) -> None:
     clock, log, stop = SystemClock(), EmbeddedLog(folder), threading.Event()
     webhook = Webhook(WebhookSettings(name="guard", url=url, secret_file=str(folder / "secret"), timeout_s=2.0,
                                       allow=("127.0.0.1",)), folder, clock)
-    operators = {"notify": Alerter([RULE], ()), "deliver": Outbox([webhook], clock=clock)}
+    outbox = Outbox([webhook], clock=clock)
+    operators: dict[str, Operator[Any, Any]] = {"notify": Alerter([RULE], ()), "deliver": outbox}
     threads = [threading.Thread(target=Worker(stage.lane, operators[stage.lane.stage], log, clock, Watcher()).run,
                                 args=(stop,)) for stage in STAGES if stage.lane.stage in operators]
     for thread in threads:

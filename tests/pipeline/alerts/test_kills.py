@@ -57,7 +57,7 @@ def survive(folder: Path, kills: int) -> None:
     (folder / "secret").write_text(SECRET)
     log = EmbeddedLog(folder)
     log.ensure(topics(LogSettings(partitions=2)))
-    trouble = [chance.choice([Answer(200)] * 4 + [Answer(500), RESET, Answer(301), Answer(429, {"Retry-After": "0"})])
+    trouble = [chance.choice([Answer(200)] * 12 + [Answer(500), RESET, Answer(301), Answer(429, {"Retry-After": "0"})])
                for _ in range(kills * EVENTS_A_KILL // 2)]
     events: list[Event] = []
     with Receiver(*trouble, 200) as receiver:
@@ -70,7 +70,7 @@ def survive(folder: Path, kills: int) -> None:
         expected = {alert_id("all", event.id) for event in events}
         deadline_s = time.monotonic() + 120
         while any(entry.status != "delivered" for entry in entries(log)) or not expected <= set(receiver.ids):
-            assert time.monotonic() < deadline_s, [entry.line() for entry in entries(log)
+            assert time.monotonic() < deadline_s, [(entry.line(), entry.lines()) for entry in entries(log)
                                                    if entry.status != "delivered"]
             time.sleep(0.1)
         running.kill()
