@@ -74,6 +74,7 @@ class _CameraState:
     sound: SoundBuffer
     audio: AudioDecoder
     video: VideoDecoder = field(default_factory=VideoDecoder)
+    sequence: int = -1  # of the newest segment
     past: deque[_Past] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))
 
 
@@ -96,12 +97,15 @@ class Decoder(Operator[Segment, Clip]):
             state = self._state(segment)
             self._changed.add(segment.camera)
             begins = not segment.continues and (segment.video is not None or not state.video.ready)
+            if segment.sequence != state.sequence + 1:  # one between is a dead letter or was lost
+                state.video.reset()
             try:
                 yield self._decode(state, segment)
             except MediaError as error:
                 state.video.reset()
                 yield Rejected(segment, error)
             finally:
+                state.sequence = segment.sequence
                 state.past.append(_Past(segment.end_ns, state.audio.next_ns, begins))
 
     @override

@@ -90,6 +90,15 @@ def test_garbage_is_rejected_by_name(media: Media, garbage: bytes) -> None:
     assert isinstance(takes(a_decoder(), replaced(segment, garbage)), Rejected)
 
 
+def test_what_continues_a_lost_segment_waits_for_the_keyframe(media: Media) -> None:
+    """A segment that became a dead letter leaves no half-right pictures behind it."""
+    path = media("gop.mp4", seconds=6, fps=10, gop=40, draw=index_bars(10))
+    segments = segments_of(path, segment_s=1.0, max_segment_s=1.0)
+    assert [segment.continues for segment in segments] == [False, True, True, True, False, True]
+    clips = clips_of([segment for segment in segments if segment.sequence != 1])
+    assert [list(clip.health.shed) for clip in clips] == [[], ["no_keyframe"], ["no_keyframe"], [], []]
+
+
 def test_the_others_of_a_batch_are_processed(media: Media) -> None:
     segments = some(media, "aac")
     segments[1] = replaced(segments[1], b"garbage")
