@@ -14,6 +14,7 @@ from deploy.grafana.panels import WIDTH, dashboard, graph, heatmap, stat, timeli
 SIGHT = {0: ("not connected", "red"), 1: ("no picture", "orange"), 2: ("seen", "green")}
 HEARING = {0: ("not connected", "red"), 1: ("nothing to hear", "orange"), 2: ("heard", "green")}
 RATE = "$__rate_interval"
+STAGES = ("perceive", "fuse", "notify", "deliver")
 
 
 def dashboards() -> Iterator[Dashboard]:
@@ -85,9 +86,9 @@ def camera() -> Dashboard:
 def pipeline() -> Dashboard:
     """How the stages work."""
     return dashboard("lookout-pipeline", "Lookout: pipeline", "The stages, one after the other.", [
-        *(heatmap(f"{stage}: time for a batch",
-                  f'sum by (le) (increase(lookout_stage_latency_seconds_bucket{{stage="{stage}"}}[{RATE}]))', span=6)
-          for stage in ("perceive", "fuse", "notify", "deliver")),
+        *(heatmap(f"{stage}: {what}", f'sum by (le) (increase({metric}_bucket{{stage="{stage}"}}[{RATE}]))', span=6)
+          for what, metric in (("time for a batch", "lookout_stage_latency_seconds"),
+                               ("age of media when done", "lookout_stage_age_seconds")) for stage in STAGES),
         heatmap("media to event", f"sum by (le) (increase(lookout_segment_to_event_seconds_bucket[{RATE}]))", span=12,
                 about="From the arrival of the last packet that an event needed until the event is committed."),
         graph("95th percentiles", "s", {

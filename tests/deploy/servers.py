@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ import yaml
 
 from tests.rtsp import free_port, wait_for_port
 
+HISTORY_S = 300.0
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 
 
@@ -52,14 +54,14 @@ class Server:
 
 
 class Prometheus(Server):
-    """Scrapes `target` every second and asks the committed rules as often."""
+    """Scrapes `target` every other second and asks the committed rules as often."""
 
     def __init__(self, folder: Path, target: int, alertmanager: int, hurried: dict[str, tuple[str, str, str]]) -> None:
         """`hurried`: alert -> what to replace in its expression, by what, and its `for`."""
         super().__init__(folder / "prometheus.log")
         self._folder = folder
         config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["global"] = {"scrape_interval": "2s", "evaluation_interval": "2s"}
         config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{target}"]}]
         config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
         rules = yaml.safe_load((DEPLOY / "prometheus/lookout.rules.yml").read_text())
@@ -75,8 +77,14 @@ class Prometheus(Server):
                 f"--storage.tsdb.path={self._folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{self.port}"]
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """Every series' labels and value."""
+        """Every series' labels and value, now."""
         return list(self.get("/api/v1/query", query=expr)["data"]["result"])
+
+    def history(self, expr: str) -> list[dict[str, Any]]:
+        """Every series' labels and values of the last minutes, as Grafana asks for them."""
+        now_s = time.time()
+        return list(self.get("/api/v1/query_range", query=expr, start=str(now_s - HISTORY_S), end=str(now_s),
+                             step="2")["data"]["result"])
 
 
 class Alertmanager(Server):
