@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from operators.clock import SystemClock
 from operators.errors import DeliveryError, DeliveryRefused, SettingsError
-from pipeline.settings import LookoutSettings
+from operators.notify.rules import check_rules
+from pipeline.settings import LookoutSettings, load
 from pipeline.sinks import check_sinks, made_sinks
 from pipeline.topic_sink import TopicSettings, TopicSink
 from pipeline.topics.base import TopicSettings as LogTopic
@@ -73,6 +75,19 @@ def test_what_cannot_be_is_refused_by_name(tree: dict[str, Any], says: str) -> N
     with pytest.raises(SettingsError) as caught:
         check_sinks(the_settings(**tree))
     assert str(caught.value) == says
+
+
+def test_the_readmes_configurations_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "rules:" in block]
+    assert len(blocks) == 2
+    monkeypatch.setenv("CHAT_URL", "json://127.0.0.1/")
+    for block in blocks:
+        path = tmp_path / "readme.yaml"
+        path.write_text(block + ("" if "webhooks:" in block else (
+            "webhooks: [{name: guard, url: 'https://guard.example'}]\nkafka: {servers: ['10.0.0.2:9092']}\n")))
+        settings = load(path, {"GATE_LOGIN": "a:b"})
+        check_rules(settings.rules, ("fight", "gun_shot"), check_sinks(settings))
 
 
 @pytest.mark.parametrize("sink", [{"kind": "pigeon"}, {"name": "a"}, {"kind": "stdout", "url": "x"},

@@ -215,6 +215,29 @@ def test_the_schedule_is_as_stated_and_ends_in_a_dead_letter(stage: Callable[...
     assert running.committed == {}
 
 
+def test_a_receiver_that_is_down_for_ten_hours_gets_everything_in_order(
+        stage: Callable[..., Stage], webhook: Callable[..., Webhook]) -> None:
+    alerts = [an_alert(i, camera=camera) for i in range(3) for camera in ("gate", "lobby")]
+    with Receiver(503) as receiver:
+        running = stage(webhook(receiver))
+        up_ns = running.clock.now_ns() + 10 * 3600 * NS_PER_S
+        running.turn(*alerts)
+        while running.outbox.pending:
+            if running.clock.now_ns() >= up_ns:
+                receiver.answers = [Answer(200)]
+            assert running.attempt() == []
+            running.clock.sleep(900.0)
+        tried = len(receiver.requests)
+    delivered = [name for name, result in running.results() if result == "delivered"]
+    for camera in ("gate", "lobby"):
+        wanted = [alert.id for alert in alerts if alert.event.camera == camera]
+        assert [name for name in delivered if name in wanted] == wanted
+    assert len(delivered) == len(alerts)
+    assert set(receiver.ids) == set(delivered)  # the same ids on every try
+    assert len(alerts) < tried < 40  # seldom, not every quarter of an hour
+    assert all(request.verified(SECRET) for request in receiver.requests)
+
+
 def test_an_alert_that_waited_behind_another_has_its_own_schedule(stage: Callable[..., Stage]) -> None:
     sink = Scripted(answer=failing())
     running = stage(sink)
