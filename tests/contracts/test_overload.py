@@ -174,7 +174,7 @@ class Slow(Operator[Segment, Embedding]):
     @override
     def process(self, batch: Sequence[Segment]) -> Iterator[Embedding]:
         for segment in batch:
-            time.sleep(SESSION_TIMEOUT_S / 4)
+            time.sleep(SESSION_TIMEOUT_S / 5)  # eight records are too many at once, four are not
             yield Embedding(camera=segment.camera, session=segment.session, sequence=segment.sequence,
                             start_ns=segment.start_ns, duration_ns=segment.duration_ns, steps=0, step_ns_raw=b"",
                             visual_raw=b"", visual_valid_raw=b"", acoustic_raw=b"", acoustic_valid_raw=b"",
