@@ -51,7 +51,7 @@ class Worker:
         self._state = OperatorState(lane, operator, log_, self._in_hand)
         self._most = lane.max_records
         self._fenced = False
-        self._rebuild_needed, self._moved = True, False
+        self._rebuild_needed, self._rewind_needed, self._moved = True, False, False
         self._stop = threading.Event()
         self._beat_ns = clock.monotonic_ns()
         self._lag_due_ns = self._beat_ns
@@ -82,8 +82,7 @@ class Worker:
                 except Fenced as error:
                     self._watcher.on_retry(self._lane.stage, Fenced.__name__)
                     log.info("%s: %s; going on with what is still ours", self._lane.stage, error)
-                    consumer.seek_to_committed()
-                    self._rebuild_needed = True
+                    self._rewind_needed = True
                     self._most = max(1, self._most // 2)  # it may have taken too long for the group's patience
                     if self._fenced:  # not once and by the group: a log that was long out of reach gave the name up
                         self._writer = self._new_writer()
@@ -91,8 +90,7 @@ class Worker:
                 except LogUnavailable as error:
                     self._watcher.on_retry(self._lane.stage, LogUnavailable.__name__)
                     log.warning("%s: %s; trying again", self._lane.stage, error)
-                    consumer.seek_to_committed()
-                    self._rebuild_needed = True
+                    self._rewind_needed = True
                     stop.wait(RETRY_S)
         except LogError:  # which is no fault of the records in hand
             with suppress(LogError):
@@ -119,6 +117,10 @@ class Worker:
 
     def _turn(self, consumer: Consumer, max_records: int) -> None:
         """One poll and, as a rule, at most one transaction."""
+        if self._rewind_needed:
+            self._log.transaction(self._writer)  # gives none before it is known whether the last one was kept
+            consumer.seek_to_committed()
+            self._rewind_needed, self._rebuild_needed = False, True
         messages = consumer.poll(max_records, POLL_S) if max_records else ()
         self._tell_place(consumer)
         if self._rebuild_needed:

@@ -110,8 +110,9 @@ class Transaction(ABC):
     Used once, as a context manager: leaving it normally commits, leaving it by an exception aborts. Once
     it is left normally, what it holds survives the death of every process that has the log open.
     Leaving it raises Fenced where a newer process writes under the same name; then nothing was kept. It
-    raises LogUnavailable where the log does not answer; then the committed offsets and state tell whether
-    it was kept (the embedded log has kept nothing).
+    raises LogUnavailable where the log does not answer; then it may yet be kept (not by the embedded log),
+    until `Log.transaction` gives another one under the name: from then on the committed offsets and state
+    tell whether it was.
 
     A log's own only collects, and writes everything at once on leaving.
     """
