@@ -6,6 +6,7 @@ all cameras that are held here.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -39,7 +40,7 @@ class _Camera(msgspec.Struct):
 
     decided: dict[str, dict[str, Decided]] = {}  # event id -> rule
     told: dict[str, dict[str, Told]] = {}  # rule -> label
-    spent_ns: dict[str, list[int]] = {}  # rule with a rate limit -> times of its alerts, oldest first
+    spent_ns: dict[str, list[int]] = {}  # rule with a rate limit -> times of its alerts
 
 
 class Memory:
@@ -50,7 +51,7 @@ class Memory:
         self._changed: set[str] = set()
         # The cameras' `told` and `spent_ns` again, from the other side.
         self._told: dict[tuple[str, str], dict[str, Told]] = {}  # (rule, label) -> camera
-        self._spent_ns: dict[str, dict[str, list[int]]] = {}  # rule -> camera
+        self._spent_ns: dict[str, list[int]] = {}  # rule -> times over all cameras, oldest first
 
     def decided(self, rule: RuleSettings, event: Event) -> Decided | None:
         """What the rule did with the event; None: nothing yet."""
@@ -81,8 +82,9 @@ class Memory:
         if rule.rate is None:
             return False
         span_ns = seconds_to_ns(rule.rate.per_s)
-        return sum(abs(event.time_ns - one_ns) < span_ns for spent_ns in self._spent_ns.get(rule.name, {}).values()
-                   for one_ns in spent_ns) >= rule.rate.alerts
+        spent_ns = self._spent_ns.get(rule.name, [])
+        near = bisect_left(spent_ns, event.time_ns + span_ns) - bisect_right(spent_ns, event.time_ns - span_ns)
+        return near >= rule.rate.alerts
 
     def tell(self, rule: RuleSettings, event: Event, incident: str) -> Decided:
         """The rule tells of the event, which begins an incident."""
@@ -90,10 +92,7 @@ class Memory:
         told = camera.told.setdefault(rule.name, {})[event.label] = Told(event.time_ns, incident)
         self._told.setdefault((rule.name, event.label), {})[event.camera] = told
         if rule.rate:
-            span_ns = seconds_to_ns(rule.rate.per_s)
-            spent_ns = [*camera.spent_ns.get(rule.name, ()), event.time_ns]
-            camera.spent_ns[rule.name] = [one for one in spent_ns if abs(event.time_ns - one) < span_ns]
-            self._spent_ns.setdefault(rule.name, {})[event.camera] = camera.spent_ns[rule.name]
+            self._spend(rule.name, seconds_to_ns(rule.rate.per_s), camera, event.time_ns)
         return self._decide(rule, event, Decided(incident, event.camera))
 
     def join(self, rule: RuleSettings, event: Event, teller: str, told: Told) -> Decided:
@@ -140,7 +139,21 @@ class Memory:
                 for label, told in of_label.items():
                     self._told.setdefault((rule, label), {})[name] = told
             for rule, spent_ns in camera.spent_ns.items():
-                self._spent_ns.setdefault(rule, {})[name] = spent_ns
+                self._spent_ns.setdefault(rule, []).extend(spent_ns)
+        for every_ns in self._spent_ns.values():
+            every_ns.sort()
+
+    def _spend(self, rule: str, span_ns: int, camera: _Camera, time_ns: int) -> None:
+        """Note the time of an alert, and forget those of the camera that no longer count."""
+        every_ns = self._spent_ns.setdefault(rule, [])
+        kept_ns = [time_ns]
+        for one_ns in camera.spent_ns.get(rule, ()):
+            if abs(time_ns - one_ns) < span_ns:
+                kept_ns.append(one_ns)
+            else:
+                del every_ns[bisect_left(every_ns, one_ns)]
+        camera.spent_ns[rule] = kept_ns
+        insort(every_ns, time_ns)
 
     def _decide(self, rule: RuleSettings, event: Event, decided: Decided) -> Decided:
         camera = self._cameras.setdefault(event.camera, _Camera())
