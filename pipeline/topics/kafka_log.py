@@ -20,8 +20,9 @@ class KafkaLog(Log):
     """The log on a cluster; nothing is connected before it is needed.
 
     Where the cluster does not answer within the request timeout, every method raises LogUnavailable. A
-    transaction that was under way when its process died holds up readers of its topics for up to the
-    transaction timeout.
+    transaction that was under way when its process died holds up readers of its partitions until the brokers
+    give it up: 20 s at most with their defaults and ours. Whoever takes over its name, as for a camera, ends it
+    at once.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:

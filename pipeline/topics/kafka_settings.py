@@ -41,9 +41,10 @@ class KafkaSettings(Settings, frozen=True, kw_only=True):
     tls: TlsSettings | None = None
     sasl: SaslSettings | None = None
     session_timeout_s: Annotated[float, Meta(ge=1, le=300, description=(
-        "a process that shows no life for so long loses its partitions"))] = 10.0
+        "a process that shows no life for so long loses its partitions; a group waits no longer for it"))] = 10.0
     batch_timeout_s: Annotated[float, Meta(ge=1, le=3600, description=(
         "so does one that is busy with a single batch for so long"))] = 120.0
     transaction_timeout_s: Annotated[float, Meta(ge=1, le=900, description=(
-        "what a dead process was writing is given up after so long; readers wait for it"))] = 10.0
+        "what a dead process was writing is given up after so long, and after as long as the brokers' "
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms, 10 s; readers wait for it"))] = 10.0
     request_timeout_s: Annotated[float, Meta(ge=0.5, le=300, description="how long brokers may take to answer")] = 15.0
