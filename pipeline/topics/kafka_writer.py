@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kafka import KafkaProducer
@@ -93,8 +92,7 @@ class KafkaWriter:
     def close(self) -> None:
         """Close the connection; a commit under way is left to itself."""
         if self._producer:
-            with suppress(KafkaError):  # what is not acknowledged by now is not committed either
-                self._producer.close(timeout=_CLOSE_S)
+            _end(self._producer, _CLOSE_S)
             self._producer = None
 
     def _open(self) -> None:
@@ -109,7 +107,7 @@ class KafkaWriter:
             try:
                 producer.init_transactions()
             except BaseException:
-                producer.close(timeout=0)
+                _end(producer)
                 raise
             self._producer = producer
 
@@ -145,7 +143,15 @@ class KafkaWriter:
             producer.abort_transaction()
         except KafkaError as fatal:
             gone = gone or is_writer_gone(fatal)
-            producer.close(timeout=0)
+            _end(producer)
             self._producer = None
         if gone and isinstance(error, Fenced):
             self._fenced = error
+
+
+def _end(producer: KafkaProducer, timeout_s: float = 0.0) -> None:
+    """Close a producer; what is not acknowledged by then is not committed either."""
+    try:
+        producer.close(timeout=timeout_s)
+    except KafkaError:  # kafka-python gives up on closing where something is under way, and its thread would live on
+        producer._sender.force_close()

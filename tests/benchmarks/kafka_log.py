@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import sys
 import tempfile
 import threading
 import time
@@ -87,9 +88,11 @@ def give_plain(address: str, prefix: str, cameras: int, count: int, go: Event) -
     producer = KafkaProducer(bootstrap_servers=address)
     producer.partitions_for(prefix + SEGMENTS)
     go.wait()
-    for number in range(count * cameras):
-        producer.send(prefix + SEGMENTS, MEDIA, f"cam{number % cameras}".encode(), [("lookout-type", b"segment")])
+    sent = [producer.send(prefix + SEGMENTS, MEDIA, f"cam{number % cameras}".encode(), [("lookout-type", b"segment")])
+            for number in range(count * cameras)]
     producer.close()
+    for future in sent:
+        future.get(0)
 
 
 def give_lookout(address: str, prefix: str, cameras: int, count: int, go: Event) -> None:
@@ -145,10 +148,12 @@ def through(address: str, give: Callable[..., None], take: Callable[..., None], 
     time.sleep(SETTLE_S)
     go.set()
     started_s = time.perf_counter()
-    taker.join()
-    took_s = time.perf_counter() - started_s
     giver.join()
-    return took_s
+    if giver.exitcode:
+        taker.terminate()
+        sys.exit("not everything was taken: is the machine too busy?")
+    taker.join()
+    return time.perf_counter() - started_s
 
 
 def added_ms(address: str) -> tuple[list[float], list[float]]:
