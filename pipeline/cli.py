@@ -90,11 +90,12 @@ def watch(
         port = _converted("--metrics-port", {"host": settings.metrics.host, "port": metrics_port})
         settings = msgspec.structs.replace(settings, metrics=port)
     console = Console(stderr=json)
-    if console.is_terminal and not json and log_format == "auto":
+    drawn = console.is_terminal and not json and log_format == "auto"
+    if drawn:
         log_beside(console)
     else:
         log_to_stream(form_for_people(log_format))
-    report = run(settings, WatchOptions(data or default_data(), json=json, events=events), console)
+    report = run(settings, WatchOptions(data or default_data(), json=json, drawn=drawn, events=events), console)
     for line in report.lines():
         console.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(report.exit_code)

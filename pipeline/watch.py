@@ -46,6 +46,7 @@ class WatchOptions:
 
     data: Path
     json: bool = False  # events on standard output, everything else on standard error
+    drawn: bool = True  # a live table where there is a terminal
     events: Path | None = None  # and in this file
     extra: tuple[Watcher, ...] = ()  # also told of everything
 
@@ -119,7 +120,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         outbox = Outbox(sinks, clock=clock, on_delivery=on_delivery)
         lines = [EventLines(log_, path) for path, wanted in ((None, options.json), (options.events, options.events))
                  if wanted]
-        live = console.is_terminal and not options.json
+        live = options.drawn and console.is_terminal and not options.json
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
         parts = Parts(settings, bundle, clock, outbox, tracing,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import jsonschema
@@ -116,6 +119,21 @@ def test_plain_lines_where_there_is_no_terminal(scene: Path, bundle: Path, tmp_p
     assert "bright open" in done.stderr
     assert "\x1b[" not in done.stdout + done.stderr
     assert "events: bright 2, loud 2" in done.stdout
+
+
+def test_lines_that_are_asked_for_are_not_drawn_over_on_a_terminal(scene: Path, bundle: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command("watch", scene, "--model", bundle, "--data", tmp_path, "--log-format", "json"),
+                               stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # an error is how a pseudo-terminal ends
+        while piece := terminal.read(4096):
+            shown += piece
+    assert process.wait(60) == 0
+    assert b"\x1b[" not in shown
+    said = [json.loads(line)["message"] for line in shown.splitlines() if line.startswith(b"{")]
+    assert any("bright open" in message for message in said)
 
 
 def test_two_at_once_over_one_folder_are_refused(scene: Path, bundle: Path, tmp_path: Path) -> None:
