@@ -23,12 +23,19 @@ from operators.records import Alert, Event, Senses, Sentiment, Suppressed, event
 LABELS = ("fight", "siren", "gun_shot", "dog_bark", "crying_baby")
 BATCH = 64
 NIGHT = Hours(start="22:00", end="06:00", timezone="Europe/Berlin")
-RULES = tuple(RuleSettings(name=f"rule{number}", **fields) for number, fields in enumerate([
-    {}, {"min_score": 0.7, "min_length_s": 1.5}, {"sentiments": ("negative",)}, {"senses": SenseShares(visual=0.4)},
-    {"hours": (NIGHT,)}, {"quiet": (NIGHT,)}, {"group": GroupSettings(areas=(("cam1*",), ("cam2*", "cam3*")))},
-    {"rate": RateSettings(alerts=1000, per_s=3600), "cooldown_s": 1.0}, {"escalate": EscalateSettings(after_s=2)},
-    {"cameras": ("cam?", "cam*7"), "group": GroupSettings(), "cooldown_s": 0.0, "escalate": EscalateSettings(after_s=1),
-     "rate": RateSettings(alerts=1000)}]))
+RULES = (
+    RuleSettings(name="plain"),
+    RuleSettings(name="strong", min_score=0.7, min_length_s=1.5),
+    RuleSettings(name="negative", sentiments=("negative",)),
+    RuleSettings(name="seen", senses=SenseShares(visual=0.4)),
+    RuleSettings(name="nights", hours=(NIGHT,)),
+    RuleSettings(name="days", quiet=(NIGHT,)),
+    RuleSettings(name="areas", group=GroupSettings(areas=(("cam1*",), ("cam2*", "cam3*")))),
+    RuleSettings(name="rated", rate=RateSettings(alerts=1000), cooldown_s=1.0),
+    RuleSettings(name="lasting", escalate=EscalateSettings(after_s=2)),
+    RuleSettings(name="all of it", cameras=("cam?", "cam*7"), group=GroupSettings(), cooldown_s=0.0,
+                 escalate=EscalateSettings(after_s=1), rate=RateSettings(alerts=1000)),
+)
 
 
 def records(events: int, cameras: int) -> list[Event]:
