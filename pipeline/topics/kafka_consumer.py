@@ -12,7 +12,6 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata
 from typing_extensions import override
 
@@ -152,10 +151,11 @@ class KafkaMember(Consumer):
 
     def has_committed(self, offsets: Mapping[int, int] | None) -> None:
         """A transaction with these offsets was kept; None: one may have been."""
-        if offsets is None:
-            self._committed.clear()
-        else:
-            self._committed.update(offsets)
+        with self._lock:
+            if offsets is None:
+                self._committed.clear()
+            else:  # others may have moved on where a partition was lost meanwhile
+                self._committed |= {partition: offsets[partition] for partition in offsets.keys() & self._held()}
 
     def _keep(self) -> None:
         """Look after the membership while the caller is busy, unless it is so for too long."""
@@ -165,8 +165,8 @@ class KafkaMember(Consumer):
                 if self._failure is None and not self._closed.is_set() and KEEP_S < away_s < self._kept_s:
                     try:
                         self._fetch(0.0)
-                    except (KafkaError, OSError) as error:
-                        self._failure = error  # of the next poll
+                    except Exception as error:  # raised by whatever uses the client next
+                        self._failure = error
 
     def _held(self) -> frozenset[int]:
         """What the caller was told to own, and has owned without a break since."""
