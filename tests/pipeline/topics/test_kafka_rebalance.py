@@ -173,7 +173,7 @@ def test_a_batch_may_take_longer_than_the_session_timeout(log: KafkaLog, setting
 
 @pytest.mark.parametrize(("segments", "changes"), [
     pytest.param(40, 8, id="short"),
-    pytest.param(3000, 300, id="long", marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+    pytest.param(1000, 60, id="long", marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_workers_that_come_and_go_change_nothing(log: KafkaLog, settings: KafkaSettings, segments: int,
                                                  changes: int) -> None:
     fed = feed(log, cameras=8, segments=segments)
