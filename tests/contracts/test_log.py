@@ -106,6 +106,11 @@ class TestRecords:
             tx.append("small", "cam", b"x" * 20_000)
         assert values(everything(log, "small")) == [b"x" * 9_000]
 
+    def test_together_records_may_be_larger_than_the_largest_may_be(self, log: Log) -> None:
+        records = [b"%d" % number * 9_000 for number in range(10)]
+        append(log, "small", [("cam", record) for record in records])
+        assert values(everything(log, "small")) == records
+
     def test_a_refused_record_does_not_spoil_its_transaction(self, log: Log) -> None:
         with log.transaction("writer") as tx:
             with pytest.raises(RecordTooLarge):
