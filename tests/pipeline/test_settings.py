@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.errors import SettingsError
@@ -57,11 +57,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.yaml")
 
 
+@settings(deadline=None)
 @given(tree=st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: (
     st.lists(inner) | st.dictionaries(st.sampled_from(["cameras", "log", "rules", "name", "source", "model"]), inner))))
 def test_any_file_gives_settings_or_a_settings_error(tmp_path_factory: pytest.TempPathFactory, tree: Any) -> None:
     try:
-        settings = load(write(tmp_path_factory.mktemp("any"), tree), {})
+        loaded = load(write(tmp_path_factory.mktemp("any"), tree), {})
     except SettingsError:
         return
-    assert isinstance(settings, LookoutSettings)
+    assert isinstance(loaded, LookoutSettings)
