@@ -21,7 +21,7 @@ from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topics.kafka_topics import OVERHEAD_BYTES
 from pipeline.topology import topics
-from tests.contracts.logs import PATIENCE_S, append, everything, poll_until, values
+from tests.contracts.logs import PATIENCE_S, append, commit_all, everything, poll_until, values
 
 TOPICS = [TopicSettings("in", partitions=2), TopicSettings("small", partitions=1, max_record_bytes=10_000)]
 
@@ -88,6 +88,19 @@ def test_what_is_fetched_ahead_is_bounded(log: KafkaLog) -> None:
         got += consumer.poll(1, 30.0)
         assert consumer.buffered_bytes <= BUFFER_BYTES // len(consumer.assignment) + 4 * large
     assert [len(message.value) for message in got] == [large] * 16
+    consumer.close()
+
+
+def test_marks_of_transactions_are_no_lag(log: KafkaLog) -> None:
+    for number in range(3):
+        append(log, "in", [("cam", b"%d" % number)])
+    consumer, got = log.consumer("group", "in"), list[Message]()
+    poll_until(lambda: len(got) == 3, [consumer], got)
+    commit_all(log, consumer, got)
+    assert set(log.lag("group", "in").values()) == {0}
+    append(log, "in", [("cam", b"next")])
+    poll_until(lambda: len(got) == 4, [consumer], got)
+    assert got[-1].value == b"next"
     consumer.close()
 
 
