@@ -33,6 +33,7 @@ from operators.base import Operator
 from operators.capture.camera import Camera, CameraSettings
 from operators.clock import SystemClock
 from operators.records import Embedding, Segment, VideoTrack
+from pipeline import codec
 from pipeline.background import in_background
 from pipeline.capture_worker import CaptureWorker
 from pipeline.settings import LogSettings
@@ -45,7 +46,6 @@ from pipeline.worker import Worker
 from tests.benchmarks.log import MEDIA, RECORD_BYTES, latency
 from tests.kafka.broker import running_broker
 
-SETTLE_S = 2.0  # between the start of both and the first record: the group is stable
 LIMITS = LogSettings(partitions=8, max_segments_ahead=10_000)
 CLOCK = SystemClock()
 
@@ -70,23 +70,24 @@ class Memory(Camera):
 
 
 class Counting(Operator[Segment, Embedding]):
-    """Says when it has seen so many."""
+    """Counts."""
 
-    def __init__(self, count: int) -> None:
-        self._left, self.done = count, threading.Event()
+    def __init__(self) -> None:
+        self.seen, self.more = 0, threading.Condition()
 
     @override
     def process(self, batch: Sequence[Segment]) -> Iterator[Embedding]:
-        self._left -= len(batch)
-        if self._left <= 0:
-            self.done.set()
+        with self.more:
+            self.seen += len(batch)
+            self.more.notify()
         return iter(())
 
 
-def give_plain(address: str, prefix: str, cameras: int, count: int, go: Event) -> None:
+def give_plain(address: str, prefix: str, cameras: int, count: int, there: Event, go: Event) -> None:
     """All cameras' records by one producer."""
     producer = KafkaProducer(bootstrap_servers=address)
     producer.partitions_for(prefix + SEGMENTS)
+    there.set()
     go.wait()
     sent = [producer.send(prefix + SEGMENTS, MEDIA, f"cam{number % cameras}".encode(), [("lookout-type", b"segment")])
             for number in range(count * cameras)]
@@ -95,7 +96,7 @@ def give_plain(address: str, prefix: str, cameras: int, count: int, go: Event) -
         future.get(0)
 
 
-def give_lookout(address: str, prefix: str, cameras: int, count: int, go: Event) -> None:
+def give_lookout(address: str, prefix: str, cameras: int, count: int, there: Event, go: Event) -> None:
     """Every camera captured by a worker of its own, as in `lookout run capture`."""
     with closing(KafkaLog(settings_of(address, prefix))) as log:
         workers = []
@@ -103,51 +104,58 @@ def give_lookout(address: str, prefix: str, cameras: int, count: int, go: Event)
             settings = CameraSettings(source=f"cam{number}={__file__}")  # a file that is there, and never opened
             workers.append(CaptureWorker(settings, LIMITS, log, CLOCK, Watcher(), threading.Event()))
             workers[-1].camera = Memory(settings, count)
+        there.set()
         go.wait()
         for _, result in [in_background("capture", worker.run) for worker in workers]:
             result.result()
 
 
-def take_plain(address: str, prefix: str, records: int, ready: Event) -> None:
-    """A consumer in a group, which commits now and then."""
+def take_plain(address: str, prefix: str, first: int, records: int, there: Event) -> None:
+    """A consumer in a group, which commits now and then; `there` says that it has read the `first` ones."""
     consumer = KafkaConsumer(prefix + SEGMENTS, bootstrap_servers=address, group_id=f"{prefix}plain",
                              auto_offset_reset="earliest")
-    while not consumer.assignment():
-        consumer.poll(100)
-    ready.set()
-    while records > 0:
-        records -= sum(map(len, consumer.poll(1000).values()))
+    seen = 0
+    while seen < first + records:
+        seen += sum(map(len, consumer.poll(1000).values()))
+        if seen >= first:
+            there.set()
     consumer.close()
 
 
-def take_lookout(address: str, prefix: str, records: int, ready: Event) -> None:
+def take_lookout(address: str, prefix: str, first: int, records: int, there: Event) -> None:
     """The worker of `lookout run perceive` with an operator that only counts."""
     with closing(KafkaLog(settings_of(address, prefix))) as log:
-        stop, counting = threading.Event(), Counting(records)
+        stop, counting = threading.Event(), Counting()
         lane = next(stage.lane for stage in STAGES if stage.lane.consumes == SEGMENTS)
-        worker = Worker(lane, counting, log, CLOCK, Watcher())
-        _, result = in_background("perceive", worker.run, stop)
-        ready.set()
-        counting.done.wait()
+        _, result = in_background("perceive", Worker(lane, counting, log, CLOCK, Watcher()).run, stop)
+        with counting.more:
+            counting.more.wait_for(lambda: counting.seen >= first)
+            there.set()
+            counting.more.wait_for(lambda: counting.seen >= first + records)
         stop.set()
         result.result()
 
 
 def through(address: str, give: Callable[..., None], take: Callable[..., None], cameras: int, count: int) -> float:
-    """Seconds from the first record given to the last one read."""
+    """Seconds from the first record given to the last one read, by processes that are up and share the topic out."""
     prefix = f"bench-{uuid4().hex}."
     with closing(KafkaLog(settings_of(address, prefix))) as log:
         log.ensure(topics(LIMITS))
+        with log.transaction("first") as transaction:
+            for number in range(cameras):
+                for segment in Memory(CameraSettings(source=f"cam{number}={__file__}"), 1).segments():
+                    value, headers = codec.encode(segment)
+                    transaction.append(SEGMENTS, segment.camera, value, headers)
     spawn = multiprocessing.get_context("spawn")
-    go, ready = spawn.Event(), spawn.Event()
-    giver = spawn.Process(target=give, args=(address, prefix, cameras, count, go))
-    taker = spawn.Process(target=take, args=(address, prefix, cameras * count, ready))
+    go, giving, taking = spawn.Event(), spawn.Event(), spawn.Event()
+    giver = spawn.Process(target=give, args=(address, prefix, cameras, count, giving, go))
+    taker = spawn.Process(target=take, args=(address, prefix, cameras, cameras * count, taking))
     giver.start()
     taker.start()
-    ready.wait()
-    time.sleep(SETTLE_S)
-    go.set()
+    giving.wait()
+    taking.wait()
     started_s = time.perf_counter()
+    go.set()
     giver.join()
     if giver.exitcode:
         taker.terminate()
