@@ -47,7 +47,7 @@ class InHand:
 
     def begin(self, consumer: Consumer) -> None:
         """Read what was noted of the partitions that are `consumer`'s now."""
-        self._found.clear()
+        before, self._found = self._found, {}
         self._noted.clear()
         self._lethal.clear()
         for partition in consumer.assignment:
@@ -55,9 +55,11 @@ class InHand:
             if _LETHAL in kept:
                 self._lethal[partition] = msgspec.msgpack.decode(kept[_LETHAL], type=list[int])
             if _NOTE in kept:
-                note = msgspec.msgpack.decode(kept[_NOTE], type=_Note)
-                if note.worker != self._worker and note.committed == consumer.committed(partition):
+                note, committed = msgspec.msgpack.decode(kept[_NOTE], type=_Note), consumer.committed(partition)
+                if note.worker != self._worker and note.committed == committed:
                     self._found[partition] = note
+                elif note.worker == self._worker and partition in before and committed < before[partition].until:
+                    self._found[partition] = before[partition]  # we have not died, and know no better than before
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         """What is to be processed and committed together; one at a time while something is suspicious."""

@@ -7,6 +7,7 @@ It works until its standard input ends.
 from __future__ import annotations
 
 import ctypes
+import logging
 import resource
 import sys
 import threading
@@ -81,6 +82,7 @@ def embedding_of(clip: Clip) -> Embedding:
 
 
 def main(kind: str, address: str, mode: str) -> None:
+    logging.basicConfig(level=logging.INFO)  # shown where the test fails
     log = LOGS[kind].open(address, SESSION_TIMEOUT_S)
     stop = threading.Event()
     worker = Worker(LANE, Fragile(kills=mode == "kill"), log, SystemClock(), Watcher())

@@ -177,7 +177,7 @@ def test_poison_is_dead_and_all_others_are_processed_in_order(
     assert "version is none" in reasons["empty"]
     assert "version is 2.0" in reasons["wrong version"]
     assert set(supervisor.deaths) == {-11}
-    assert DEATHS < len(supervisor.deaths) <= DEATHS + 2  # at first unexpected, and with other records in hand
+    assert len(supervisor.deaths) > DEATHS  # at first unexpected, or with other records in hand
 
     assert replayed(log, kind, address, tmp_path) == len(poisoned)
     supervisor.run_until(lambda: len(everything(log, DEAD)) + len(everything(log, EMBEDDINGS))

@@ -115,6 +115,27 @@ def test_one_that_the_log_refuses_again_and_again_blames_nobody(log: EmbeddedLog
     assert not stored(log, "dead.count")
 
 
+def test_an_outage_in_between_does_not_acquit(log: EmbeddedLog) -> None:
+    class Interrupted(Summing):
+        """Whatever it has in hand for the first time, the log is out of reach."""
+
+        def __init__(self) -> None:
+            super().__init__(dying_of(3))
+            self.met: set[int] = set()
+
+        @override
+        def process(self, batch: Sequence[Segment]):  # type: ignore[no-untyped-def]
+            if batch[0].sequence not in self.met:
+                self.met.add(batch[0].sequence)
+                message = "out of reach"
+                raise LogUnavailable(message)
+            return super().process(batch)
+
+    put(log, *(segment(i) for i in range(1, 5)))
+    assert deaths_of(log, Interrupted) == DEATHS + 1
+    assert labels(log) == ["1/1", "3/3", "7/6"]
+
+
 @pytest.mark.parametrize(("failures", "given_up"), [(TRIES, 0), (TRIES + 1, 1)])
 def test_an_error_that_may_pass_is_tried_again(log: EmbeddedLog, failures: int, given_up: int) -> None:
     left = iter(range(failures))
