@@ -18,8 +18,9 @@ from pipeline.topics.kafka_errors import is_writer_gone, translating
 from pipeline.topics.kafka_reader import MAX_RECORD_BYTES
 from pipeline.topics.kafka_settings import KafkaSettings
 
-BATCH_BYTES = 2**20  # kafka-python sends a partition's batches one after the other: few and large. Topics that take less
-# than Kafka's own default, which is this, make it split them.
+# kafka-python sends a partition's batches one after the other, so they are to be few and large. This is what topics
+# take where nobody says otherwise; it splits them for those that take less.
+BATCH_BYTES = 2**20
 
 _RETRY_MS = 5  # also how long a transaction waits where the last one's marks are still being written
 _CLOSE_S = 2.0
