@@ -1,67 +1,47 @@
-"""A writer whose cluster does not answer for a while: it says so, goes on later, and leaves nothing behind."""
+"""A writer whose producer has come to an end: its error is the log's, the next transaction has another producer."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import closing
+from typing import Never
+from uuid import uuid4
 
 import pytest
+from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 
-from operators.errors import LogUnavailable
+from operators.errors import RecordTooLarge
 from pipeline.topics.base import TopicSettings
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topics.kafka_topics import KafkaTopics
 from pipeline.topics.kafka_writer import Entry, KafkaWriter
-from tests.kafka.broker import Broker, missing
-
-PATIENCE_S = 60.0
-RECORD = Entry("media", 0, "cam", b"x" * 100_000)
+from tests.contracts.logs import PATIENCE_S
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """One of our own, to be stopped in its tracks."""
-    if reason := missing():
-        pytest.skip(reason)
-    broker = Broker(tmp_path)
-    broker.start()
-    yield broker
-    broker.resume()
-    broker.kill()
+def give_up(producer: KafkaProducer, timeout: float | None = None) -> Never:
+    """What a producer says, now and then, whose broker was busy for too long."""
+    raise KafkaTimeoutError
 
 
-@pytest.mark.slow
-def test_what_was_given_up_leaves_no_thread_behind(broker: Broker) -> None:
-    settings = KafkaSettings(servers=(broker.address,), request_timeout_s=5, transaction_timeout_s=1)
-    topics = KafkaTopics(settings)
-    topics.ensure([TopicSettings("media", partitions=1)])
-    topics.close()
-    writer = KafkaWriter(settings, "writer")
-    writer.commit([RECORD], [])
-    threads = threading.active_count()
-    broker.pause()
-    with pytest.raises(LogUnavailable):
-        writer.commit([RECORD] * 10, [])
-    until(lambda: not any(thread.name == "commit writer" for thread in threading.enumerate()))
-    broker.resume()
-    until(lambda: kept(writer))
-    until(lambda: threading.active_count() <= threads)
-    writer.close()
-
-
-def kept(writer: KafkaWriter) -> bool:
-    try:
+def test_one_that_can_neither_abort_nor_flush_leaves_nothing_behind(kafka: str,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = KafkaSettings(servers=(kafka,), prefix=f"test-{uuid4().hex}.")
+    with closing(KafkaTopics(settings)) as topics:
+        topics.ensure([TopicSettings("small", partitions=1, max_record_bytes=10_000)])
+    fits, large = (Entry(f"{settings.prefix}small", 0, "cam", b"x" * size) for size in (100, 50_000))
+    with closing(KafkaWriter(settings, "writer")) as writer:
+        writer.commit([fits], [])
+        threads = threading.active_count()
+        with monkeypatch.context() as patched:
+            patched.setattr(KafkaProducer, "abort_transaction", give_up)
+            patched.setattr(KafkaProducer, "flush", give_up)
+            with pytest.raises(RecordTooLarge):
+                writer.commit([large], [])
         writer.check()
-        writer.commit([RECORD], [])
-    except LogUnavailable:
-        return False
-    return True
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline_s, [thread.name for thread in threading.enumerate()]
-        time.sleep(0.05)
+        writer.commit([fits], [])
+        deadline_s = time.monotonic() + PATIENCE_S
+        while threading.active_count() > threads:
+            assert time.monotonic() < deadline_s, [thread.name for thread in threading.enumerate()]
+            time.sleep(0.02)
