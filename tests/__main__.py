@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent  # the checks of this very environment
 # Two at a time: most tests wait for servers more than they compute. A file stays together, and so do its fixtures.
-PYTEST = ("pytest", "-n", "2", "--dist", "loadfile")
+PYTEST = ("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 CHECKS = (("ruff", "check", "."), ("mypy",), ("lint-imports",), (*PYTEST, *sys.argv[1:]))
 
 
