@@ -18,12 +18,8 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.build import files
-from pipeline.metrics import Metrics
+from tests.deploy.names import ALERTS, DEPLOY, RECORDED, RULES, exposed
 
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
-RULES = yaml.safe_load((DEPLOY / "prometheus/lookout.rules.yml").read_text())["groups"][0]["rules"]
-RECORDED = {rule["record"] for rule in RULES if "record" in rule}
-ALERTS = [rule for rule in RULES if "alert" in rule]
 BOARDS = sorted((DEPLOY / "grafana/generated").glob("*.json"))
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: Debian's package prometheus")
@@ -69,7 +65,7 @@ def test_every_alert_has_a_test_of_when_it_fires(alert: dict[str, Any]) -> None:
              if case["alertname"] == alert["alert"] and case["exp_alerts"]]
     assert fired
     assert alert["labels"]["severity"] in {"warning", "critical"}
-    assert alert["annotations"].keys() == {"summary", "description"}
+    assert alert["annotations"].keys() == {"summary", "description", "runbook"}
 
 
 def test_what_is_hushed_and_what_hushes_are_alerts() -> None:
@@ -79,15 +75,6 @@ def test_what_is_hushed_and_what_hushes_are_alerts() -> None:
             pattern = re.fullmatch(r"alertname =~? \"?([^\"]*)\"?", matcher)
             assert pattern
             assert any(re.fullmatch(pattern[1], name) for name in names), matcher
-
-
-def exposed() -> dict[str, tuple[str, ...]]:
-    """Series name -> its labels, as the code declares them."""
-    found: dict[str, tuple[str, ...]] = {}
-    for row in Metrics().table():
-        suffixes = ("_bucket", "_sum", "_count") if row.type == "histogram" else ("",)
-        found |= {row.name + suffix: row.labels for suffix in suffixes}
-    return found
 
 
 ASKED = [*((rule.get("record") or rule["alert"], rule["expr"]) for rule in RULES),
