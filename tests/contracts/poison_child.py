@@ -11,7 +11,7 @@ import logging
 import resource
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from typing_extensions import override
@@ -20,6 +20,7 @@ from operators.base import Operator, Rejected
 from operators.clock import SystemClock
 from operators.decode.decoder import Decoder, DecodeSettings
 from operators.records import Clip, Embedding, Segment
+from pipeline.perceive import Perceive
 from pipeline.topology import STAGES
 from pipeline.watcher import Watcher
 from pipeline.worker import Worker
@@ -38,54 +39,41 @@ def died_of(batch: Iterable[Segment]) -> None:
         ctypes.string_at(0)
 
 
-class Fragile(Operator[Segment, Embedding]):
-    """The real decoder, and of every clip an embedding that says only which it is."""
-
-    def __init__(self, *, kills: bool) -> None:
-        self._decoder = Decoder(DecodeSettings(), SAMPLING, SystemClock())
-        self._kills = kills
+class Fragile(Decoder):
+    """The real decoder, that dies of some segments."""
 
     @override
-    def process(self, batch: Sequence[Segment]) -> Iterable[Embedding | Rejected[Segment]]:
+    def process(self, batch: Sequence[Segment]) -> Iterator[Clip | Rejected[Segment]]:
         for segment in batch:
-            if self._kills:
-                died_of([segment])
-            for item in self._decoder.process([segment]):
-                yield embedding_of(item) if isinstance(item, Clip) else item
+            died_of([segment])
+            yield from super().process([segment])
 
     @override
     def replay(self, batch: Sequence[Segment]) -> None:
-        if self._kills:
-            died_of(batch)
-        self._decoder.replay(batch)
+        died_of(batch)
+        super().replay(batch)
+
+
+class Telling(Operator[Clip, Embedding]):
+    """Of every clip an embedding that says only which it is."""
 
     @override
-    def snapshot(self) -> Mapping[str, bytes]:
-        return self._decoder.snapshot()
-
-    @override
-    def restore(self, state: Mapping[str, bytes]) -> None:
-        self._decoder.restore(state)
-
-    @override
-    def recall(self, camera: str) -> int:
-        return self._decoder.recall(camera)
-
-
-def embedding_of(clip: Clip) -> Embedding:
-    steps = len(clip.step_ns)
-    nothing = np.zeros(steps, np.bool_).tobytes()
-    return Embedding(camera=clip.camera, session=clip.session, sequence=clip.sequence, start_ns=clip.start_ns,
-                     duration_ns=clip.duration_ns, steps=steps, step_ns_raw=clip.step_ns.astype("<i8").tobytes(),
-                     visual_raw=b"", visual_valid_raw=nothing, acoustic_raw=b"", acoustic_valid_raw=nothing,
-                     health=clip.health)
+    def process(self, batch: Sequence[Clip]) -> Iterator[Embedding]:
+        for clip in batch:
+            steps = len(clip.step_ns)
+            nothing = np.zeros(steps, np.bool_).tobytes()
+            yield Embedding(camera=clip.camera, session=clip.session, sequence=clip.sequence, start_ns=clip.start_ns,
+                            duration_ns=clip.duration_ns, steps=steps, step_ns_raw=clip.step_ns.astype("<i8").tobytes(),
+                            visual_raw=b"", visual_valid_raw=nothing, acoustic_raw=b"", acoustic_valid_raw=nothing,
+                            health=clip.health)
 
 
 def main(kind: str, address: str, mode: str) -> None:
     logging.basicConfig(level=logging.INFO)  # shown where the test fails
     log = LOGS[kind].open(address, SESSION_TIMEOUT_S)
     stop = threading.Event()
-    worker = Worker(LANE, Fragile(kills=mode == "kill"), log, SystemClock(), Watcher())
+    decoder = (Fragile if mode == "kill" else Decoder)(DecodeSettings(), SAMPLING, SystemClock())
+    worker = Worker(LANE, Perceive(decoder, Telling()), log, SystemClock(), Watcher())
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     sys.stdin.read()

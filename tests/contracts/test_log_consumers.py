@@ -17,6 +17,7 @@ from operators.errors import Fenced
 from pipeline.topics.base import Log, Message, partition_of
 from tests.contracts.conftest import Child
 from tests.contracts.logs import PATIENCE_S, append, commit_all, everything, key_in, poll_until, values
+from tests.waiting import until
 
 OpenLog = Callable[[], Log]
 Start = Callable[..., Child]
@@ -250,7 +251,7 @@ class TestManyProcesses:
         for relay in relays:
             assert relay.line() == "ready"
         for kill in range(6):
-            self.wait_for(lambda kill=kill: self.copied(log) >= 100 * kill)  # type: ignore[misc]
+            until(lambda kill=kill: self.copied(log) >= 100 * kill, 2 * PATIENCE_S)  # type: ignore[misc]
             victim = relays.pop(chance.randrange(len(relays)))
             victim.kill()
             relays.append(start("relay", "relay"))
@@ -258,7 +259,7 @@ class TestManyProcesses:
         for producer in producers:
             assert producer.line() == "produced"
             producer.finish()
-        self.wait_for(lambda: len(everything(log, "out")) >= 900)
+        until(lambda: len(everything(log, "out")) >= 900, 2 * PATIENCE_S)
         for relay in relays:
             relay.finish()
 
@@ -276,10 +277,3 @@ class TestManyProcesses:
     @staticmethod
     def copied(log: Log) -> int:
         return sum(end - first for first, end in log.ends("out").values())
-
-    @staticmethod
-    def wait_for(done: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + 2 * PATIENCE_S
-        while not done():
-            assert time.monotonic() < deadline_s, "the log never got there"
-            time.sleep(0.02)

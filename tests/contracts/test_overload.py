@@ -33,8 +33,9 @@ from pipeline.topology import EMBEDDINGS, SEGMENTS, STAGES, topics
 from pipeline.watcher import Watcher
 from pipeline.worker import Worker
 from tests.contracts.logs import LOGS, PATIENCE_S, everything
-from tests.contracts.poison_child import embedding_of
+from tests.contracts.poison_child import Telling
 from tests.operators.decode.segments import SAMPLING, segments_of
+from tests.waiting import until
 
 SESSION_TIMEOUT_S = 2.0
 EVERY_S = 0.1  # between two segments: a second of media each
@@ -45,7 +46,7 @@ LIMITS = LogSettings(partitions=2, max_segments_ahead=8)
 Media = Callable[..., Path]
 
 
-class StallingEncoder(Operator[Clip, Embedding]):
+class StallingEncoder(Telling):
     """Begins to work when it is told to."""
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class StallingEncoder(Operator[Clip, Embedding]):
     @override
     def process(self, batch: Sequence[Clip]) -> Iterator[Embedding]:
         self.goes_on.wait(PATIENCE_S)
-        yield from map(embedding_of, batch)
+        yield from super().process(batch)
 
 
 class Feed:
@@ -113,13 +114,6 @@ def working(log: Log, operator: Operator[Any, Any], watcher: Watcher) -> Iterato
         result.result(PATIENCE_S)
 
 
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 2 * PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.05)
-
-
 def embeddings(log: Log) -> list[Embedding]:
     found = [codec.decode(message) for message in everything(log, EMBEDDINGS)]
     return [record for record in found if isinstance(record, Embedding)]
@@ -137,13 +131,13 @@ def test_a_consumer_slower_than_its_session_timeout_sheds_and_recovers(kind: str
     clip = media("clip.mp4", seconds=8, fps=10, gop=10, audio_codec="aac")
     with working(log, Perceive(Decoder(LATE, SAMPLING, SystemClock()), encoder), metrics):
         feed = Feed(log, clip)
-        wait_for(lambda: feed.count >= 2 * SESSION_TIMEOUT_S / EVERY_S)
+        until(lambda: feed.count >= 2 * SESSION_TIMEOUT_S / EVERY_S, 2 * PATIENCE_S)
         assert sum(log.lag(LANE.stage, SEGMENTS).values()) >= 1.5 * SESSION_TIMEOUT_S / EVERY_S  # it grows
         encoder.goes_on.set()
-        wait_for(lambda: len(embeddings(log)) > 10 and not any(
-            record.health.shed or record.health.skipped for record in embeddings(log)[-5:]))  # it recovers
+        until(lambda: len(embeddings(log)) > 10 and not any(  # it recovers
+            record.health.shed or record.health.skipped for record in embeddings(log)[-5:]), 2 * PATIENCE_S)
         feed.stop()
-        wait_for(lambda: len(embeddings(log)) >= feed.count - 1)
+        until(lambda: len(embeddings(log)) >= feed.count - 1, 2 * PATIENCE_S)
     done, letters = embeddings(log), everything(log, LANE.dead_letters)
     assert [record.sequence for record in done] == [number for number in range(feed.count) if number != 3]
     assert len(letters) == 1
@@ -188,7 +182,7 @@ def test_a_batch_that_outlasts_the_groups_patience_is_made_smaller(kafka: str, m
             record = msgspec.structs.replace(first, camera="gate", sequence=number)
             transaction.append(SEGMENTS, "gate", *codec.encode(record))
     with working(log, Slow(), metrics):
-        wait_for(lambda: len(embeddings(log)) >= 8)
+        until(lambda: len(embeddings(log)) >= 8, 2 * PATIENCE_S)
     assert [record.sequence for record in embeddings(log)] == list(range(8))
     assert "Fenced" in metrics.retries
     log.close()
@@ -202,7 +196,7 @@ def test_a_file_waits_for_what_is_behind_it(kind: str, address: str, media: Medi
     capture = CaptureWorker(CameraSettings(source=f"file={clip}"), LIMITS, log, SystemClock(), Watcher(), stop)
     _, result = in_background("capture", capture.run)
     consumer, seen = log.consumer(LANE.stage, SEGMENTS), 0
-    wait_for(lambda: sum(log.lag(LANE.stage, SEGMENTS).values()) >= LIMITS.max_segments_ahead)
+    until(lambda: sum(log.lag(LANE.stage, SEGMENTS).values()) >= LIMITS.max_segments_ahead, 2 * PATIENCE_S)
     while seen < 24:
         assert len(everything(log, SEGMENTS)) - seen <= LIMITS.max_segments_ahead
         for message in consumer.poll(1, 1.0):

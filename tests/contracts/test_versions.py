@@ -20,8 +20,8 @@ from pipeline.topology import EVENTS, SEGMENTS, Lane, topics
 from pipeline.watcher import Watcher
 from pipeline.worker import Worker
 from tests.contracts.logs import PATIENCE_S, everything
-from tests.contracts.test_overload import wait_for
 from tests.pipeline import codec_1_0
+from tests.waiting import until
 
 LANE = Lane("perceive", SEGMENTS, EVENTS, max_records=4)
 COUNT = 24
@@ -80,7 +80,7 @@ def test_all_versions_are_processed_and_what_comes_of_them_is_read_by_all(open_l
     def stored() -> tuple[list[Message], list[Message]]:
         return everything(log, EVENTS), everything(log, LANE.dead_letters)
 
-    wait_for(lambda: sum(map(len, stored())) >= COUNT)
+    until(lambda: sum(map(len, stored())) >= COUNT, PATIENCE_S)
     stop.set()
     result.result(PATIENCE_S)
     events, letters = stored()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +18,7 @@ from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topology import EVENTS
 from tests.contracts.logs import everything
 from tests.end_to_end.lookout import command, run
+from tests.waiting import until
 
 PATIENCE_S = 300.0
 
@@ -79,7 +79,4 @@ class Cluster:
         return [event for event in found if isinstance(event, Event)]
 
     def wait_for(self, done: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not done():
-            assert time.monotonic() < deadline_s, self.said()
-            time.sleep(0.1)
+        until(done, PATIENCE_S, self.said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.end_to_end.lookout import command, draw, tone
 from tests.rtsp import RtspServer, free_port
 from tests.tiny_bundle import make_bundle
+from tests.waiting import until
 
 PASSWORD = "hunter2secret"  # noqa: S105 - made up, to look for
 WAIT_S = 60.0
@@ -49,13 +49,10 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def while_running(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
     """Wait for another process to have done something."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert process.poll() is None, "lookout ended by itself"
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.1)
+    until(lambda: process.poll() is not None or condition(), WAIT_S)
+    assert process.poll() is None, "lookout ended by itself"
 
 
 def scraped(port: int) -> dict[str, float]:
@@ -83,15 +80,15 @@ def test_a_camera_is_seen_heard_counted_and_told_of(media: Callable[..., Path], 
             f"http://127.0.0.1:{receiver.server_address[1]}/hook/{PASSWORD}"),
             stdout=log, stderr=subprocess.STDOUT, text=True)
         try:
-            until(lambda: events.exists() and '"lookout.event.close","time"' in events.read_text()
-                  and bool(receiver.bodies), process)
+            while_running(process, lambda: events.exists() and bool(receiver.bodies)
+                          and '"lookout.event.close","time"' in events.read_text())
             found = scraped(port)
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
                 assert answer.status == 200
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
                 assert answer.status == 200
             rtsp_server.restart()
-            until(lambda: scraped(port).get("lookout_reconnects_total|gate", 0) >= 1, process)
+            while_running(process, lambda: scraped(port).get("lookout_reconnects_total|gate", 0) >= 1)
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0

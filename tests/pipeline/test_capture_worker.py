@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -25,6 +24,7 @@ from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import SEGMENTS, topics
 from pipeline.watcher import TravellingRecord, Watcher
 from tests.contracts.logs import PATIENCE_S, commit_all, everything
+from tests.waiting import until
 
 SECONDS = 12  # of media, and as many segments
 
@@ -105,18 +105,11 @@ def sequences(log: EmbeddedLog) -> list[int]:
     return [record.sequence for record in records if isinstance(record, Segment)]
 
 
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.02)
-
-
 def test_what_was_read_while_the_log_was_busy_goes_together(log: WatchedLog, capture: Callable[..., Capture]) -> None:
     free = threading.Event()
     log.on_leaving = lambda: assert_waited(free)
     running = capture()
-    wait_for(lambda: running.worker.camera.status.state == "ended")  # everything is read, nothing is in the log
+    until(lambda: running.worker.camera.status.state == "ended", PATIENCE_S)  # all is read, nothing is in the log
     assert sequences(log) == []
     free.set()
     running.result.result(PATIENCE_S)
@@ -141,7 +134,7 @@ def test_a_file_waits_for_the_next_stage(log: WatchedLog, capture: Callable[...,
     with closing(log.consumer("perceive", SEGMENTS)) as consumer:
         for ahead in (5, 10):
             looked = log.looks
-            wait_for(lambda: log.looks > looked + 2)  # noqa: B023
+            until(lambda: log.looks > looked + 2, PATIENCE_S)  # noqa: B023
             assert sequences(log) == list(range(ahead))
             taken = 0
             while taken < 5:

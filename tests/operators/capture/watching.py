@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from operators.capture.camera import Camera, CameraSettings, Position
 from operators.clock import Clock, SystemClock
 from operators.errors import SourceError
 from operators.records import Segment
+from tests.waiting import until
 
 PATIENCE_S = 30.0  # how long a test waits for what must come
 
@@ -67,10 +67,7 @@ class Watch:
 
     def wait_for(self, what: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         """Wait until something about the camera has become true."""
-        deadline = time.monotonic() + timeout_s
-        while not what():
-            assert time.monotonic() < deadline, self.camera.status
-            time.sleep(0.01)  # the status is only looked at, nobody announces its changes
+        until(what, timeout_s, lambda: self.camera.status)
 
     def sessions(self) -> dict[str, list[Segment]]:
         """The segments of each session, in order."""

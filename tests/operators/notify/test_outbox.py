@@ -407,20 +407,6 @@ def test_a_receiver_that_asks_for_quiet_gets_it_for_every_camera(stage: Callable
     assert set(sink.got) == {an_alert(1).id, an_alert(2).id, an_alert(3, camera="gate").id}
 
 
-def test_the_quiet_asked_for_outlives_a_restart(stage: Callable[..., Stage]) -> None:
-    before = stage(Scripted(answer=failing(retry_after_s=500.0)))
-    before.turn(an_alert())
-    before.attempt()
-    sink = Scripted()
-    after = stage(sink, clock=before.clock, state=before.committed)
-    after.clock.sleep(499.0)
-    after.attempt()
-    assert sink.got == []
-    after.clock.sleep(2.0)
-    after.attempt()
-    assert sink.got == [an_alert().id]
-
-
 def test_the_quiet_asked_for_outlives_a_restart_for_every_camera(stage: Callable[..., Stage]) -> None:
     before = stage(Scripted(answer=failing(retry_after_s=500.0)))
     before.turn(an_alert())

@@ -20,6 +20,7 @@ from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import EVENTS, topics
 from tests.operators.notify.events import an_event
 from tests.operators.notify.receiver import RESET, Answer, Receiver
+from tests.waiting import until
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 CAMERAS = ("gate", "hall", "lobby", "yard", "attic")
@@ -68,11 +69,8 @@ def survive(folder: Path, kills: int) -> None:
             running.kill()
         running = Notifying(folder, receiver.url)
         expected = {alert_id("all", event.id) for event in events}
-        deadline_s = time.monotonic() + 120
-        while any(entry.status != "delivered" for entry in entries(log)) or not expected <= set(receiver.ids):
-            assert time.monotonic() < deadline_s, [(entry.line(), entry.lines()) for entry in entries(log)
-                                                   if entry.status != "delivered"]
-            time.sleep(0.1)
+        until(lambda: all(entry.status == "delivered" for entry in entries(log)) and expected <= set(receiver.ids),
+              120, lambda: [(entry.line(), entry.lines()) for entry in entries(log) if entry.status != "delivered"])
         running.kill()
         assert set(receiver.ids) == expected
         assert all(request.verified(SECRET) for request in receiver.requests)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from operators.records import Alert, Event, alert_id
 from pipeline import codec
 from pipeline.alerts.ledger import Entry, entries, entry_of, held_back, replay
 from pipeline.cli import app
-from pipeline.settings import LogSettings
 from pipeline.topics.embedded_log import EmbeddedLog
-from pipeline.topology import EVENTS, STAGES, topics
+from pipeline.topology import EVENTS, STAGES
 from pipeline.watcher import Watcher
 from pipeline.worker import Worker
 from tests.end_to_end.lookout import run
 from tests.operators.notify.events import an_event
+from tests.waiting import until
 
 RULE = RuleSettings(name="all", labels=("siren",), cooldown_s=0.0, min_score=0.5)
 WAIT_S = 60.0
@@ -55,33 +55,19 @@ class Told(Sink):
         pass
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
-    log = EmbeddedLog(tmp_path)
-    log.ensure(topics(LogSettings(partitions=2)))
-    yield log
-    log.close()
-
-
 @contextmanager
 def at_work(log: EmbeddedLog, *sinks: Sink, stages: tuple[str, ...] = ("notify", "deliver"),
             ) -> Iterator[Callable[[Callable[[], bool]], None]]:
     """The last stages; gives what waits for a condition."""
-    stop, pause, clock = threading.Event(), threading.Event(), SystemClock()
+    stop, clock = threading.Event(), SystemClock()
     operators: dict[str, Operator[Any, Any]] = {"notify": Alerter([RULE], ()), "deliver": Outbox(sinks, clock=clock)}
     threads = [threading.Thread(target=Worker(stage.lane, operators[stage.lane.stage], log, clock, Watcher()).run,
                                 args=(stop,)) for stage in STAGES if stage.lane.stage in stages]
     for thread in threads:
         thread.start()
 
-    def until(condition: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < deadline_s, [entry.line() for entry in entries(log)]
-            pause.wait(0.05)
-
     try:
-        yield until
+        yield partial(until, within_s=WAIT_S, told=lambda: [entry.line() for entry in entries(log)])
     finally:
         stop.set()
         for thread in threads:
@@ -106,33 +92,33 @@ def statuses(log: EmbeddedLog) -> list[str]:
 def test_every_alert_has_its_status(log: EmbeddedLog) -> None:
     give(log, an_event_of(1))
     fine, failing = Told("fine"), Told("failing")
-    with at_work(log, fine, failing) as until:
-        until(lambda: statuses(log) == ["delivered"])
+    with at_work(log, fine, failing) as wait_for:
+        wait_for(lambda: statuses(log) == ["delivered"])
         failing.refuse = DeliveryError("not now")
         give(log, an_event_of(2))
-        until(lambda: [pending.failures for entry in entries(log) for pending in entry.waiting.values()] == [1])
+        wait_for(lambda: [pending.failures for entry in entries(log) for pending in entry.waiting.values()] == [1])
         failing.refuse = DeliveryRefused("never")
         give(log, an_event_of(3))
-        until(lambda: statuses(log) == ["delivered", "waiting", "dead"])
+        wait_for(lambda: statuses(log) == ["delivered", "waiting", "dead"])
         waiting, dead = entries(log)[1:]
         assert set(waiting.waiting) == {"failing"}
         assert "failing: waits, 1 failures, next try " in waiting.lines()[0]
         assert dead.lines() == ["failing: dead: failing: given up after 0 retries: never"]
         assert len(fine.got) == 3
     give(log, an_event_of(4))
-    with at_work(log, stages=("notify",)) as until:
-        until(lambda: statuses(log)[3:] == ["queued"])
+    with at_work(log, stages=("notify",)) as wait_for:
+        wait_for(lambda: statuses(log)[3:] == ["queued"])
 
 
 def test_what_was_given_up_is_replayed_to_those_who_did_not_get_it(log: EmbeddedLog) -> None:
     fine, refusing = Told("fine"), Told("refusing", DeliveryRefused("never"))
     give(log, an_event_of(1), an_event_of(2))
-    with at_work(log, fine, refusing) as until:
-        until(lambda: statuses(log) == ["dead", "dead"])
+    with at_work(log, fine, refusing) as wait_for:
+        wait_for(lambda: statuses(log) == ["dead", "dead"])
         refusing.refuse = None
         first = entry_of(log, entries(log)[0].alert.id[:10])
         assert replay(log, [(first, list(first.dead))]) == 1
-        until(lambda: statuses(log) == ["delivered", "dead"])
+        wait_for(lambda: statuses(log) == ["delivered", "dead"])
         assert refusing.got == [first.alert.id]
         assert len(fine.got) == 2  # it has them already
         with pytest.raises(SettingsError, match="alerts have an id that begins with 'zz'"):
@@ -142,19 +128,19 @@ def test_what_was_given_up_is_replayed_to_those_who_did_not_get_it(log: Embedded
 def test_an_alert_that_is_given_up_again_is_dead_again(log: EmbeddedLog) -> None:
     refusing = Told("refusing", DeliveryRefused("never"))
     give(log, an_event_of(1))
-    with at_work(log, refusing) as until:
-        until(lambda: statuses(log) == ["dead"])
+    with at_work(log, refusing) as wait_for:
+        wait_for(lambda: statuses(log) == ["dead"])
         entry, = entries(log)
         replay(log, [(entry, ["refusing"])])
-        until(lambda: sum(end - first for first, end in log.ends("dead.deliver").values()) == 2)
-        until(lambda: statuses(log) == ["dead"])
+        wait_for(lambda: sum(end - first for first, end in log.ends("dead.deliver").values()) == 2)
+        wait_for(lambda: statuses(log) == ["dead"])
 
 
 def test_what_was_held_back_is_listed_with_its_reason(log: EmbeddedLog) -> None:
     give(log, an_event("close", peak_score=0.2), an_event("close", start_s=5, label="dog_bark"), an_event_of(7))
-    with at_work(log, Told("fine")) as until:
-        until(lambda: statuses(log) == ["delivered"])
-        until(lambda: len(held_back(log)) == 2)
+    with at_work(log, Told("fine")) as wait_for:
+        wait_for(lambda: statuses(log) == ["delivered"])
+        wait_for(lambda: len(held_back(log)) == 2)
     assert [(held.rule, held.reason, held.event.label) for held in held_back(log)] == [
         ("all", "score", "siren"), ("", "unmatched", "dog_bark")]
 
@@ -171,8 +157,8 @@ def test_the_commands(log: EmbeddedLog, tmp_path: Path) -> None:
     refusing = Told("refusing", DeliveryRefused("never"))
     give(log, an_event_of(1), an_event("close", peak_score=0.2))
     name = alert_id("all", an_event_of(1).id)
-    with at_work(log, Told("fine"), refusing) as until:
-        until(lambda: statuses(log) == ["dead"] and len(held_back(log)) == 1)
+    with at_work(log, Told("fine"), refusing) as wait_for:
+        wait_for(lambda: statuses(log) == ["dead"] and len(held_back(log)) == 1)
         listed = run("alerts", "list", "--data", tmp_path)  # another process, while this one works
         assert listed.returncode == 0, listed.stderr
         assert f"{name} 2023-11-14T22:13:22.000Z dead      warning  all: siren at camera1" in listed.stdout
@@ -184,14 +170,14 @@ def test_the_commands(log: EmbeddedLog, tmp_path: Path) -> None:
         assert shown["dead"] == {"refusing": "refusing: given up after 0 retries: never"}
         refusing.refuse = None
         assert said("replay", "--data", tmp_path) == "replayed 1\n"
-        until(lambda: refusing.got == [name])
-        until(lambda: statuses(log) == ["delivered"])
+        wait_for(lambda: refusing.got == [name])
+        wait_for(lambda: statuses(log) == ["delivered"])
         with pytest.raises(SettingsError, match="was not given up"):
             said("replay", name, "--data", tmp_path)
         with pytest.raises(SettingsError, match="--sink needs the ID"):
             said("replay", "--sink", "refusing", "--data", tmp_path)
         assert said("replay", name, "--sink", "refusing", "--data", tmp_path) == "replayed 1\n"
-        until(lambda: refusing.got == [name, name])
+        wait_for(lambda: refusing.got == [name, name])
     with pytest.raises(SettingsError, match="no such folder"):
         said("list", "--data", tmp_path / "nowhere")
 

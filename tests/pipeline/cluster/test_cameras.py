@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,9 @@ from operators.capture.camera import CameraSettings
 from operators.errors import SettingsError
 from pipeline.cluster.cameras import add, known, remove
 from pipeline.codec import VERSION, VERSION_HEADER
-from pipeline.settings import LogSettings
 from pipeline.topics.embedded_log import EmbeddedLog
-from pipeline.topology import CAMERAS, topics
+from pipeline.topology import CAMERAS
 from tests.contracts.logs import everything
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
-    log = EmbeddedLog(tmp_path)
-    log.ensure(topics(LogSettings(partitions=2)))
-    yield log
-    log.close()
 
 
 def sources(log: EmbeddedLog) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import SEGMENTS, topics
 from pipeline.watcher import Watcher
 from tests.contracts.logs import PATIENCE_S, everything
+from tests.waiting import until
 
 LIMITS = LogSettings(partitions=4, max_segments_ahead=10_000)
 
@@ -70,23 +70,16 @@ def sequences(log: EmbeddedLog) -> dict[str, list[int]]:
     return found
 
 
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.02)
-
-
 def test_every_camera_is_captured_once_by_whoever_has_it(log: EmbeddedLog, start: Callable[[], Process],
                                                          media: Callable[..., Path]) -> None:
     clip = media("clip.mp4", seconds=3, fps=10, gop=10)
     names = [f"cam{number}" for number in range(6)]
     start(), start()
     add(log, [f"{name}={clip}" for name in names])
-    wait_for(lambda: Counter(map(len, sequences(log).values())) == {3: 6})
+    until(lambda: Counter(map(len, sequences(log).values())) == {3: 6}, PATIENCE_S)
     late = start()  # partitions move, and nothing is captured again
     add(log, [f"late={clip}"])
-    wait_for(lambda: len(sequences(log)) == 7 and len(sequences(log)["late"]) == 3)
+    until(lambda: len(sequences(log)) == 7 and len(sequences(log)["late"]) == 3, PATIENCE_S)
     late.end()
     assert sequences(log) == dict.fromkeys([*names, "late"], [0, 1, 2])
 
@@ -96,10 +89,10 @@ def test_one_that_ends_is_replaced_where_it_was(log: EmbeddedLog, start: Callabl
     clip = media("long.mp4", seconds=40, fps=10, gop=10)
     first = start()
     add(log, [f"long={clip}"])
-    wait_for(lambda: len(sequences(log).get("long", [])) >= 3)
+    until(lambda: len(sequences(log).get("long", [])) >= 3, PATIENCE_S)
     first.end()
     start()
-    wait_for(lambda: len(sequences(log)["long"]) == 40)
+    until(lambda: len(sequences(log)["long"]) == 40, PATIENCE_S)
     assert sequences(log)["long"] == list(range(40))
 
 
@@ -108,10 +101,10 @@ def test_a_removed_camera_is_captured_no_more(log: EmbeddedLog, start: Callable[
     clip = media("clip.mp4", seconds=3, fps=10, gop=10)
     process = start()
     add(log, [f"first={clip}"])
-    wait_for(lambda: len(sequences(log).get("first", [])) == 3)
+    until(lambda: len(sequences(log).get("first", [])) == 3, PATIENCE_S)
     remove(log, ["first"])
     add(log, [f"second={clip}"])
-    wait_for(lambda: len(sequences(log).get("second", [])) == 3)
+    until(lambda: len(sequences(log).get("second", [])) == 3, PATIENCE_S)
     process.end()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("camera ")]
 
@@ -124,10 +117,10 @@ def test_a_variable_is_filled_in_where_the_camera_is_captured(
     (folder / "clip.mp4").write_bytes(b"")
     add(log, [f"there={folder / 'clip.mp4'}"])
     process = start()
-    wait_for(lambda: "PLACE" in caplog.text)  # it is not set here
+    until(lambda: "PLACE" in caplog.text, PATIENCE_S)  # it is not set here
     process.end()
     monkeypatch.setenv("PLACE", "video")
     (tmp_path / "with video").mkdir()
     (tmp_path / "with video" / "clip.mp4").write_bytes(media("clip.mp4", seconds=3, fps=10, gop=10).read_bytes())
     start()
-    wait_for(lambda: len(sequences(log).get("there", [])) == 3)
+    until(lambda: len(sequences(log).get("there", [])) == 3, PATIENCE_S)

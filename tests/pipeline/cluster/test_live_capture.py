@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from pipeline.watcher import Watcher
 from tests.contracts.logs import PATIENCE_S, everything
 from tests.pipeline.test_worker import segment
 from tests.rtsp import RtspServer
+from tests.waiting import until
 
 CAMERA = "gate"
 
@@ -94,13 +94,6 @@ def captured(log: Log) -> list[Segment]:
     return [record for record in found if isinstance(record, Segment)]
 
 
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.02)
-
-
 def whole(segments: list[Segment]) -> bool:
     """One session without a gap."""
     return (len({one.session for one in segments}) == 1
@@ -109,12 +102,12 @@ def whole(segments: list[Segment]) -> bool:
 
 def test_it_goes_on_while_the_log_is_away_and_catches_up_in_order(log: Log, url: str, tmp_path: Path) -> None:
     running = Running(url, log, tmp_path)
-    wait_for(lambda: len(captured(log)) >= 1)
+    until(lambda: len(captured(log)) >= 1, PATIENCE_S)
     log.away = True
-    wait_for(lambda: len(running.spool.take(10, SPOOL_BYTES)) >= 3)
+    until(lambda: len(running.spool.take(10, SPOOL_BYTES)) >= 3, PATIENCE_S)
     assert len(before := captured(log)) < 10
     log.away = False
-    wait_for(lambda: len(captured(log)) >= len(before) + 4)
+    until(lambda: len(captured(log)) >= len(before) + 4, PATIENCE_S)
     running.end()
     assert whole(captured(log))
     assert captured(log)[-1].final
@@ -125,10 +118,10 @@ def test_a_name_that_was_lost_is_taken_again_without_a_gap(log: Log, url: str, t
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.cluster.live_capture.RENAME_S", 0.5)
     running = Running(url, log, tmp_path)
-    wait_for(lambda: len(captured(log)) >= 1)
+    until(lambda: len(captured(log)) >= 1, PATIENCE_S)
     log.lost = True  # for good: another log has to be opened
     before = len(captured(log))
-    wait_for(lambda: len(captured(log)) >= before + 2)
+    until(lambda: len(captured(log)) >= before + 2, PATIENCE_S)
     running.end()
     assert whole(captured(log))
 
@@ -136,7 +129,7 @@ def test_a_name_that_was_lost_is_taken_again_without_a_gap(log: Log, url: str, t
 def test_what_does_not_fit_into_the_spool_is_counted(log: Log, url: str, tmp_path: Path) -> None:
     log.away = True
     running = Running(url, log, tmp_path, bound_bytes=1)
-    wait_for(lambda: running.watcher.unsent["spool_full"] >= 2)
+    until(lambda: running.watcher.unsent["spool_full"] >= 2, PATIENCE_S)
     running.end()
     assert captured(log) == []
 
@@ -152,7 +145,7 @@ def test_what_a_killed_process_left_comes_exactly_once(log: Log, tmp_path: Path)
         transaction.put_state(STORE, partition_of(CAMERA, 2), f"{CAMERA}/{left.id}", b"%d" % done[-1].number)
     nobody = "rtsp://127.0.0.1:1/nobody"
     running = Running(nobody, log, tmp_path)
-    wait_for(lambda: len(captured(log)) >= 5)
+    until(lambda: len(captured(log)) >= 5, PATIENCE_S)
     running.end()
     assert [one.sequence for one in captured(log)] == list(range(5))
     again = Running(nobody, log, tmp_path)

@@ -33,6 +33,7 @@ from pipeline.worker import Worker
 from tests.contracts.logs import PATIENCE_S, append, commit_all, everything, key_in, poll_until, values
 from tests.pipeline.test_worker import Summing, segment
 from tests.pipeline.topics.kafka_child import SESSION_S, settings_of
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600),
               pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # kafka-python's, of those that are gone
@@ -166,7 +167,7 @@ def test_a_batch_may_take_longer_than_the_session_timeout(log: KafkaLog, setting
     feed(log, cameras=1, segments=3)
     group = Group(lambda: KafkaLog(settings), slowly)
     group.add()
-    wait_for(lambda: not left(log))
+    until(lambda: not left(log), 4 * PATIENCE_S)
     group.end()
     assert seen == dict.fromkeys(range(3), 1)
 
@@ -180,12 +181,12 @@ def test_workers_that_come_and_go_change_nothing(log: KafkaLog, settings: KafkaS
     group, chance = Group(lambda: KafkaLog(settings), lambda _: time.sleep(0.01)), random.Random(7)  # noqa: S311
     group.add()
     for change in range(changes):
-        wait_for(lambda change=change: left(log) < len(fed) * (1 - change / changes))  # type: ignore[misc]
+        until(lambda change=change: left(log) < len(fed) * (1 - change / changes), 4 * PATIENCE_S)  # type: ignore[misc]
         if len(group.workers) < 2 or (len(group.workers) < 4 and chance.random() < 0.5):
             group.add()
         else:
             group.remove(chance.randrange(len(group.workers)))
-    wait_for(lambda: not left(log))
+    until(lambda: not left(log), 4 * PATIENCE_S)
     group.end()
     assert ids(map(codec.decode, everything(log, "out"))) == ids(Summing().process(fed))
 
@@ -241,10 +242,3 @@ def feed(log: KafkaLog, cameras: int, segments: int) -> list[Segment]:
             for one in fed[first:first + 500]:
                 transaction.append("in", one.camera, *codec.encode(one))
     return fed
-
-
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 4 * PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import closing
 from typing import Never
 from uuid import uuid4
@@ -18,6 +17,7 @@ from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topics.kafka_topics import KafkaTopics
 from pipeline.topics.kafka_writer import Entry, KafkaWriter
 from tests.contracts.logs import PATIENCE_S
+from tests.waiting import until
 
 
 def give_up(producer: KafkaProducer, timeout: float | None = None) -> Never:
@@ -41,7 +41,5 @@ def test_one_that_can_neither_abort_nor_flush_leaves_nothing_behind(kafka: str,
                 writer.commit([large], [])
         writer.check()
         writer.commit([fits], [])
-        deadline_s = time.monotonic() + PATIENCE_S
-        while threading.active_count() > threads:
-            assert time.monotonic() < deadline_s, [thread.name for thread in threading.enumerate()]
-            time.sleep(0.02)
+        until(lambda: threading.active_count() <= threads, PATIENCE_S,
+              lambda: [thread.name for thread in threading.enumerate()])
