@@ -163,7 +163,7 @@ class Worker:
             outputs, refused = self._call(records)
         except (Fenced, LogUnavailable):
             raise
-        except Exception as error: # whatever it is, the records of this batch are tried one by one
+        except Exception as error:  # whatever it is, the records of this batch are tried one by one
             log.warning("%s: %s in a batch of %d; trying its records one by one", self._lane.stage,
                         reason(error), len(records))
             outputs, refused = self._one_by_one(consumer, records)
@@ -196,7 +196,7 @@ class Worker:
                 made, refused = self._tried(record)
             except (Fenced, LogUnavailable):
                 raise
-            except Exception as error: # counted, logged and dead-lettered with its traceback
+            except Exception as error:  # counted, logged and dead-lettered with its traceback
                 dead.append(Refused(error, record[0]))
             else:
                 outputs += made
