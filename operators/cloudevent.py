@@ -11,6 +11,7 @@ The structs below are both what is written and what the JSON Schemas are generat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -50,6 +51,17 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
     senses: Senses
 
 
+_Link = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+
+
+class EvidenceLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the evidence of an event will be once the event is over, until the links expire."""
+
+    clip: Annotated[_Link, Meta(description="video with sound, from before the event until after it")]
+    snapshot: Annotated[_Link, Meta(description="JPEG at the highest score")]
+    why: Annotated[_Link, Meta(description="PNG of what was seen and heard, and the scores over time")]
+
+
 class AlertData(EventData, frozen=True, kw_only=True):
     """An event that somebody wants to be told of, and by which rule."""
 
@@ -58,6 +70,7 @@ class AlertData(EventData, frozen=True, kw_only=True):
     severity: Severity
     incident: Annotated[str, Meta(description="id of the first alert of the incident, this one's own for itself")]
     escalated: Annotated[bool, Meta(description="the incident was told before, and lasts")]
+    evidence: Annotated[EvidenceLinks | None, Meta(description="null where none is served")]
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,19 +97,27 @@ class AlertMessage(_Envelope, frozen=True, kw_only=True):
     data: AlertData
 
 
+Links = Callable[[Alert], EvidenceLinks | None]
+
+
+def no_links(alert: Alert) -> None:
+    """For where no evidence is served."""
+
+
 def event_to_cloudevent(event: Event) -> dict[str, Any]:
     """The CloudEvent that tells of `event`, ready for any JSON encoder."""
     return _built(EventMessage(
         id=event.id, type=_TYPES[event.kind], data=EventData(**_data(event)), **_context(event, event.time_ns)))
 
 
-def alert_to_cloudevent(alert: Alert) -> dict[str, Any]:
-    """The CloudEvent that tells of `alert`, ready for any JSON encoder."""
+def alert_to_cloudevent(alert: Alert, links: Links = no_links) -> dict[str, Any]:
+    """The CloudEvent that tells of `alert`, with links to its evidence, ready for any JSON encoder."""
     event = alert.event
     return _built(AlertMessage(
         id=alert.id, type="lookout.alert", **_context(event, alert.created_ns),
         data=AlertData(rule=alert.rule, event_id=event.id, severity=alert.severity,
-                       incident=alert.incident or alert.id, escalated=alert.escalated, **_data(event))))
+                       incident=alert.incident or alert.id, escalated=alert.escalated,
+                       evidence=links(alert), **_data(event))))
 
 
 def event_from_cloudevent(line: bytes | str) -> Event:

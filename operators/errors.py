@@ -14,6 +14,7 @@
     │   ├── LogUnavailable       it may be there again soon                     retriable
     │   ├── Fenced               another member owns the partitions now         retriable
     │   └── RecordTooLarge       larger than the topic takes
+    ├── StorageError             evidence cannot be put or read where it is kept    retriable
     └── DeliveryError            an alert did not reach its receiver            retriable
         └── DeliveryRefused      and trying again cannot help
             └── ReceiverGone     for this alert nor for any other
@@ -92,6 +93,12 @@ class Fenced(LogError):
 
 class RecordTooLarge(LogError):
     """The record is larger than its topic takes."""
+
+
+class StorageError(LookoutError):
+    """The place where evidence is kept cannot be read or written."""
+
+    retriable = True
 
 
 class DeliveryError(LookoutError):

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from operators.capture.camera import CameraSettings
 from operators.errors import BundleError, LookoutError, SettingsError
+from operators.evidence.settings import EvidenceSettings
 from operators.notify.webhook import WebhookSettings
 from pipeline.alerts import commands as alerting
 from pipeline.cluster import commands
@@ -72,6 +73,8 @@ def watch(
     allow: Annotated[list[str] | None, typer.Option(
         metavar="HOST", help="host, address or network that they may be posted to although it is private")] = None,
     events: Annotated[Path | None, typer.Option(help="also append events to this file, as JSON lines")] = None,
+    evidence: Annotated[str | None, typer.Option(metavar="FOLDER", help=(
+        "keep a clip, a snapshot and a picture that shows why for every alert; also an fsspec URL"))] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz, /readyz; 0: any port")] = None,
     json: Annotated[bool, typer.Option("--json", help="events as CloudEvents JSON lines on standard output")] = False,
     log_format: Annotated[LogFormat, typer.Option(help=f"{FORMAT_HELP}: plain unless told otherwise")] = "auto",
@@ -86,6 +89,9 @@ def watch(
                   for i, url in enumerate(webhook or ()))
     settings = msgspec.structs.replace(settings, cameras=settings.cameras + cameras, webhooks=settings.webhooks + hooks,
                                        model=model or settings.model)
+    if evidence:
+        kept = settings.evidence or EvidenceSettings(url=evidence)
+        settings = msgspec.structs.replace(settings, evidence=msgspec.structs.replace(kept, url=evidence))
     if metrics_port is not None:
         port = _converted("--metrics-port", {"host": settings.metrics.host, "port": metrics_port})
         settings = msgspec.structs.replace(settings, metrics=port)

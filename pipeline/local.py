@@ -17,7 +17,7 @@ from pipeline.background import Running, in_background
 from pipeline.capture_worker import CaptureWorker
 from pipeline.event_lines import EventLines
 from pipeline.topics.base import Log
-from pipeline.topology import EVENTS, STAGES, Parts
+from pipeline.topology import EVENTS, Parts, stages
 from pipeline.watcher import Watcher
 from pipeline.worker import Worker
 
@@ -40,7 +40,7 @@ class Local:
     """Runs cameras and stages until every file has ended and been worked through, or until stopped."""
 
     def __init__(self, parts: Parts, log_: Log, watcher: Watcher, stop: threading.Event,
-                 lines: Sequence[EventLines] = ()) -> None:
+                 lines: Sequence[EventLines] = (), unfinished: Callable[[], int] = lambda: 0) -> None:
         """Build every stage; nothing runs before `run`.
 
         Args:
@@ -49,15 +49,17 @@ class Local:
             watcher: told what every stage does.
             stop: set from anywhere, it ends the run: cameras first, each stage after the batch under way.
             lines: where events are written besides.
+            unfinished: how much a stage still has to do of what it has read.
 
         Raises:
             BackendError: the model cannot be served.
         """
         self._log, self._parts, self._lines, self._stop = log_, parts, lines, stop
+        self._unfinished, self._stages = unfinished, stages(parts.settings)
         self._stop_stages = threading.Event()
         self._workers = {
             stage.lane.stage: Worker(stage.lane, stage.build(parts), log_, parts.clock, watcher, parts.tracing)
-            for stage in STAGES}
+            for stage in self._stages}
         self.captures = [CaptureWorker(camera, parts.settings.log, log_, parts.clock, watcher, stop, parts.tracing)
                          for camera in parts.settings.cameras]
         self._failed: list[str] = []
@@ -96,10 +98,10 @@ class Local:
         return self._stop.is_set() or not self._left()
 
     def _left(self) -> bool:
-        """Whether some stage has still to read; in the order of the flow, so that none hides on its way."""
-        groups = [(stage.lane.stage, stage.lane.consumes) for stage in STAGES]
+        """Whether a stage has still to read or to finish; in the order of the flow, so that nothing hides on its way."""
+        groups = [(stage.lane.stage, stage.lane.consumes) for stage in self._stages]
         groups += [(lines.group, EVENTS) for lines in self._lines]
-        return any(any(self._log.lag(group, topic).values()) for group, topic in groups)
+        return any(any(self._log.lag(group, topic).values()) for group, topic in groups) or self._unfinished() > 0
 
     def _drain(self, on_tick: Callable[[], None], pause: threading.Event) -> None:
         """Give the alerts under way a moment; those that need longer are kept for the next run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
@@ -15,6 +15,7 @@ from operators.clock import Clock, SystemClock, ns_to_seconds
 from operators.notify.outbox import Delivery, Result
 from operators.records import Alert, Embedding, Event, Segment, Suppressed
 from pipeline.camera_metrics import CameraMetrics
+from pipeline.evidence_metrics import EvidenceMetrics, Making
 from pipeline.series import MetricInfo, Series
 from pipeline.stage_metrics import JOURNEY_BUCKETS_S, WORK_BUCKETS_S, StageMetrics
 from pipeline.watcher import TravellingRecord
@@ -35,6 +36,7 @@ class Metrics(StageMetrics):
         self._cameras = CameraMetrics(self._series)
         self._declare_engines(self._series)
         self._declare_alerts(self._series)
+        self._evidence = EvidenceMetrics(self._series)
 
     def _declare_engines(self, series: Series) -> None:
         self._fallbacks = series.counter(
@@ -130,6 +132,18 @@ class Metrics(StageMetrics):
         if delivery.result == "delivered":
             observe = self._to_delivery.labels(delivery.sink).observe
             self._observe_journey(observe, delivery.alert.event, delivery.ended_ns)
+
+    def expect_evidence(self, parts: Iterable[str], reasons: Collection[str]) -> None:
+        """Show zeros where evidence is made."""
+        self._evidence.expect(parts, reasons)
+
+    def on_making(self, making: Making) -> None:
+        """Making the evidence of an event ended."""
+        self._evidence.on_making(making)
+
+    def on_evidence(self, pending: int, kept_bytes: int) -> None:
+        """So many events wait for their evidence to be made, and so much is kept."""
+        self._evidence.on_evidence(pending, kept_bytes)
 
     def on_pending(self, deliveries: int) -> None:
         """That many deliveries are not made yet."""

@@ -31,6 +31,7 @@ from operators.capture.camera import CameraSettings
 from operators.decode.decoder import DecodeSettings
 from operators.encode.encoder import EncodeSettings
 from operators.errors import SettingsError
+from operators.evidence.settings import EvidenceSettings
 from operators.fuse.fuser import FuseSettings
 from operators.notify.alertmanager import AlertmanagerSettings
 from operators.notify.apprise_sink import AppriseSettings
@@ -84,6 +85,7 @@ class LookoutSettings(Settings, frozen=True, kw_only=True):
     rules: Annotated[tuple[RuleSettings, ...], Meta(description="which events become alerts; none: all alertable")] = ()
     webhooks: Annotated[tuple[WebhookSettings, ...], Meta(description="who is told")] = ()
     sinks: Annotated[tuple[SinkSettings, ...], Meta(description="who is told besides, by `kind`")] = ()
+    evidence: Annotated[EvidenceSettings | None, Meta(description="of what is told; null: none is kept")] = None
     log: LogSettings = LogSettings()
     kafka: Annotated[KafkaSettings | None, Meta(description="the cluster that `lookout run` works on")] = None
     metrics: MetricsSettings = MetricsSettings()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from operators.clock import Clock
+from operators.cloudevent import Links, no_links
 from operators.errors import SettingsError
 from operators.notify.alertmanager import Alertmanager, AlertmanagerSettings
 from operators.notify.apprise_sink import AppriseSettings, AppriseSink
@@ -47,34 +47,36 @@ def check_sinks(settings: LookoutSettings) -> list[str]:
     return sink_names(settings)
 
 
-def made_sinks(settings: LookoutSettings, data: Path, clock: Clock) -> list[Sink]:
+def made_sinks(settings: LookoutSettings, data: Path, clock: Clock, links: Links = no_links) -> list[Sink]:
     """All receivers.
 
     Args:
         settings: the whole tree.
         data: folder where secrets are kept that are made here.
         clock: that of the process.
+        links: those of an alert's evidence.
 
     Raises:
         SettingsError: one cannot be.
     """
-    made: list[Sink] = [Webhook(webhook, data / "secrets", clock) for webhook in settings.webhooks]
+    made: list[Sink] = [Webhook(webhook, data / "secrets", clock, links=links) for webhook in settings.webhooks]
     for sink in settings.sinks:
-        made.append(_topic(settings, sink) if isinstance(sink, TopicSettings) else _MADE[type(sink)](sink))
+        made.append(_topic(settings, sink, links) if isinstance(sink, TopicSettings)
+                    else _MADE[type(sink)](sink, links=links))
     return made
 
 
-_MADE: dict[type, Callable[[Any], Sink]] = {
+_MADE: dict[type, Callable[..., Sink]] = {
     AlertmanagerSettings: Alertmanager,
     AppriseSettings: AppriseSink,
     StdoutSettings: Stdout,
 }
 
 
-def _topic(settings: LookoutSettings, sink: TopicSettings) -> Sink:
+def _topic(settings: LookoutSettings, sink: TopicSettings, links: Links) -> Sink:
     from pipeline.topics.kafka_log import KafkaLog  # noqa: PLC0415 - a second that only this kind needs
 
-    return TopicSink(sink, KafkaLog(_kafka(settings, sink)))
+    return TopicSink(sink, KafkaLog(_kafka(settings, sink)), links=links)
 
 
 def _kafka(settings: LookoutSettings, sink: TopicSettings) -> KafkaSettings:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from typing_extensions import override
 
 from operators.base import Settings
-from operators.cloudevent import alert_to_cloudevent
+from operators.cloudevent import Links, alert_to_cloudevent, no_links
 from operators.errors import DeliveryError, DeliveryRefused, LogError, RecordTooLarge
 from operators.notify.sink import Name, Sink
 from operators.records import Alert
@@ -31,9 +31,9 @@ class TopicSettings(Settings, frozen=True, kw_only=True, tag_field="kind", tag="
 class TopicSink(Sink):
     """Appends to a topic of a log."""
 
-    def __init__(self, settings: TopicSettings, log: Log) -> None:
-        """Write through `log`, which is closed by `close`."""
-        self.name = settings.name
+    def __init__(self, settings: TopicSettings, log: Log, *, links: Links = no_links) -> None:
+        """Write through `log`, which is closed by `close`; `links` are those of an alert's evidence."""
+        self.name, self._links = settings.name, links
         self._topic, self._log = settings.topic, log
         self._writer = f"sink-{settings.name}-{secrets.token_hex(8)}"
 
@@ -41,8 +41,8 @@ class TopicSink(Sink):
     def deliver(self, alert: Alert) -> None:
         try:
             with self._log.transaction(self._writer) as transaction:
-                transaction.append(self._topic, alert.event.camera, msgspec.json.encode(alert_to_cloudevent(alert)),
-                                   HEADERS)
+                body = msgspec.json.encode(alert_to_cloudevent(alert, self._links))
+                transaction.append(self._topic, alert.event.camera, body, HEADERS)
         except RecordTooLarge as error:
             raise DeliveryRefused(str(error)) from error
         except LogError as error:

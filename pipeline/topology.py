@@ -1,6 +1,7 @@
 """THE table: which stage reads what, makes what, and of which operators it is built.
 
     capture ──► [segments] ──► perceive ──► [embeddings] ──► fuse ──► [events] ──► notify ──► [alerts] ──► deliver
+                                                                                                      └──► evidence
 
 Every stage that reads also has a topic `dead.<stage>` for the records that it could not take; events that became
 no alert go to `suppressed` with the reason. On a cluster,
@@ -20,6 +21,7 @@ from operators.base import Operator
 from operators.clock import Clock
 from operators.decode.decoder import Decoder
 from operators.encode.encoder import Encoder
+from operators.errors import SettingsError
 from operators.fuse.fuser import Fuser
 from operators.models.bundle import Bundle, Graph
 from operators.notify.alerter import Alerter
@@ -31,7 +33,7 @@ from pipeline.settings import LogSettings, LookoutSettings
 from pipeline.topics.base import TopicSettings
 from pipeline.tracing.base import UNTRACED, Tracing
 
-CAPTURE, DELIVER = "capture", "deliver"
+CAPTURE, DELIVER, EVIDENCE = "capture", "deliver", "evidence"
 CAMERAS, SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "cameras", "segments", "embeddings", "events", "alerts"
 SUPPRESSED = "suppressed"
 
@@ -71,6 +73,7 @@ class Parts:
     bundle: Bundle
     clock: Clock
     outbox: Outbox  # built by the caller, who has the secrets and asks it what is still to be delivered
+    evidence: Operator[Any, Any] | None = None  # built by the caller too; None: none is kept
     tracing: Tracing = UNTRACED
     on_fallback: Callable[[str, str], None] = lambda engine, reason: None
     on_engine: Callable[[str, str, str], None] = lambda graph, engine, precision: None
@@ -104,6 +107,13 @@ def _deliver(parts: Parts) -> Operator[Any, Any]:
     return parts.outbox
 
 
+def _evidence(parts: Parts) -> Operator[Any, Any]:
+    if parts.evidence is None:
+        message = "evidence: it is not said where evidence is to be kept"
+        raise SettingsError(message)
+    return parts.evidence
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row of the table."""
@@ -118,6 +128,14 @@ STAGES: tuple[Stage, ...] = (
     Stage(Lane("notify", EVENTS, ALERTS, max_records=256, besides={Suppressed: SUPPRESSED}), _notify),
     Stage(Lane(DELIVER, ALERTS, None, max_records=256), _deliver),
 )
+OPTIONAL: tuple[Stage, ...] = (  # those that only run where the settings ask for them
+    Stage(Lane(EVIDENCE, ALERTS, None, max_records=256), _evidence),
+)
+
+
+def stages(settings: LookoutSettings) -> tuple[Stage, ...]:
+    """The rows that a whole Lookout runs with these settings."""
+    return (*STAGES, *(OPTIONAL if settings.evidence else ()))
 
 
 def topics(settings: LogSettings) -> tuple[TopicSettings, ...]:
@@ -131,5 +149,6 @@ def topics(settings: LogSettings) -> tuple[TopicSettings, ...]:
         TopicSettings(ALERTS, partitions, kept_s, compression=JSON_COMPRESSION),
         TopicSettings(SUPPRESSED, partitions, kept_s, compression=JSON_COMPRESSION),
         *(TopicSettings(dead_letter_topic(stage.lane.stage), partitions, kept_s,
-                        max_record_bytes=TopicSettings.max_record_bytes + LETTER_BYTES) for stage in STAGES),
+                        max_record_bytes=TopicSettings.max_record_bytes + LETTER_BYTES)
+          for stage in (*STAGES, *OPTIONAL)),
     )

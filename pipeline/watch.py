@@ -20,12 +20,14 @@ from operators.capture.probe import check_source
 from operators.capture.source import parse
 from operators.clock import NS_PER_S, Clock, SystemClock
 from operators.errors import SettingsError
+from operators.evidence.store import Store
 from operators.models.bundle import Bundle
 from operators.models.bundle import load as load_bundle
 from operators.notify.outbox import Delivery, Outbox
 from operators.notify.rules import check_rules
 from pipeline.board import Board
 from pipeline.event_lines import EventLines
+from pipeline.evidence.begin import Kept, begin_evidence, links_of
 from pipeline.health import HealthServer, beating
 from pipeline.local import Local, OneAtATime, Outcome
 from pipeline.metrics import Metrics
@@ -116,15 +118,16 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         log_ = EmbeddedLog(options.data)
         stack.callback(log_.close)
         log_.ensure(topics(settings.log))
-        sinks = made_sinks(settings, options.data, clock)
+        kept = begin_evidence(settings, bundle, log_, clock, metrics, options.data / "secrets", stack)
+        sinks = made_sinks(settings, options.data, clock, links_of(settings, options.data / "secrets"))
         outbox = Outbox(sinks, clock=clock, on_delivery=on_delivery)
         lines = [EventLines(log_, path) for path, wanted in ((None, options.json), (options.events, options.events))
                  if wanted]
         live = options.drawn and console.is_terminal and not options.json
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
-        parts = Parts(settings, bundle, clock, outbox, tracing,
+        parts = Parts(settings, bundle, clock, outbox, kept.keeper if kept else None, tracing,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
-        local = Local(parts, log_, watcher, stop, lines)
+        local = Local(parts, log_, watcher, stop, lines, lambda: kept.keeper.pending if kept else 0)
         metrics.expect(stages=local.beats, endpoints=[sink.name for sink in sinks])
         built.set()
         if health:
@@ -133,7 +136,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         if live:
             stack.enter_context(TerminalView(board, console))
         with stopped_by_signals(stop):
-            outcome = local.run(lambda: _tick(local, board, metrics, outbox))
+            outcome = local.run(lambda: _tick(local, board, metrics, outbox, kept))
     return Report(outcome, board, deliveries, (clock.monotonic_ns() - started_ns) / NS_PER_S)
 
 
@@ -149,15 +152,19 @@ def _check(settings: LookoutSettings, bundle: Bundle, clock: Clock) -> None:
     for camera in settings.cameras:
         check_source(camera, clock)
     check_rules(settings.rules, bundle.label_names, check_sinks(settings))
+    if settings.evidence:
+        Store(settings.evidence)
 
 
-def _tick(local: Local, board: Board, metrics: Metrics, outbox: Outbox) -> None:
+def _tick(local: Local, board: Board, metrics: Metrics, outbox: Outbox, kept: Kept | None) -> None:
     """Look at what does not announce itself."""
     statuses = {capture.camera.name: capture.camera.status for capture in local.captures}
     for name, status in statuses.items():
         board.on_status(name, status)
     metrics.on_cameras(statuses)
     metrics.on_pending(outbox.pending)
+    if kept:
+        metrics.on_evidence(kept.keeper.pending, kept.store.kept_bytes)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from operators.base import Settings
 from operators.clock import Clock, SystemClock, rfc3339
+from operators.cloudevent import Links, no_links
 from operators.errors import DeliveryError
 from operators.notify.address import Resolve
 from operators.notify.exchange import Exchange
@@ -36,20 +37,21 @@ class Alertmanager(Sink):
     parallel = 4
 
     def __init__(self, settings: AlertmanagerSettings, clock: Clock | None = None,
-                 resolve: Resolve | None = None) -> None:
-        """Check the URL.
+                 resolve: Resolve | None = None, *, links: Links = no_links) -> None:
+        """Check the URL; `links` are those of an alert's evidence.
 
         Raises:
             SettingsError: it is none, or of an address that is not allowed.
         """
-        self.name = settings.name
+        self.name, self._links = settings.name, links
         self._clock = clock or SystemClock()
         self._exchange = Exchange(f"sinks.{settings.name}", settings.url.rstrip("/") + PATH,
                                   timeout_s=settings.timeout_s, allow=settings.allow, resolve=resolve)
 
     @override
     def deliver(self, alert: Alert) -> None:
-        answer = self._exchange.post(msgspec.json.encode([posted(alert)]), {"content-type": "application/json"})
+        body = msgspec.json.encode([posted(alert, self._links)])
+        answer = self._exchange.post(body, {"content-type": "application/json"})
         if not answer.taken:
             message = f"{self._exchange.shown} {answer}"
             raise DeliveryError(message, wait_s(answer.retry_after, self._clock))
@@ -59,13 +61,14 @@ class Alertmanager(Sink):
         pass
 
 
-def posted(alert: Alert) -> dict[str, Any]:
+def posted(alert: Alert, links: Links = no_links) -> dict[str, Any]:
     """The alert as the API takes it."""
-    event = alert.event
+    event, evidence = alert.event, links(alert)
     return {
         "labels": {"alertname": event.label, "camera": event.camera, "rule": alert.rule, "severity": alert.severity},
         "annotations": {
             "summary": title_of(alert), "alert_id": alert.id, "event_id": event.id, "incident": alert.incident,
-            "peak_score": f"{event.peak_score:.2f}"},
+            "peak_score": f"{event.peak_score:.2f}",
+            **({} if evidence is None else msgspec.structs.asdict(evidence))},
         "startsAt": rfc3339(event.start_ns),
     }

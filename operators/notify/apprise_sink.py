@@ -10,6 +10,7 @@ from msgspec import Meta
 from typing_extensions import override
 
 from operators.base import Settings
+from operators.cloudevent import Links, no_links
 from operators.errors import DeliveryError, SettingsError
 from operators.notify.sink import Name, Sink
 from operators.notify.text import body_of, title_of
@@ -31,8 +32,8 @@ class AppriseSettings(Settings, frozen=True, kw_only=True, tag_field="kind", tag
 class AppriseSink(Sink):
     """Tells one service. Apprise says no more than whether it was told, so every failure is tried again."""
 
-    def __init__(self, settings: AppriseSettings) -> None:
-        """Read the URL.
+    def __init__(self, settings: AppriseSettings, *, links: Links = no_links) -> None:
+        """Read the URL; `links` are those of an alert's evidence.
 
         Raises:
             SettingsError: Apprise is not installed, or the variable holds no URL that it knows.
@@ -42,7 +43,7 @@ class AppriseSink(Sink):
         except ImportError:
             message = f"sinks.{settings.name}: needs pip install 'lookout[apprise]'"
             raise SettingsError(message) from None
-        self.name = settings.name
+        self.name, self._links = settings.name, links
         self._services = apprise.Apprise()
         url = os.environ.get(settings.url_env)
         if url is None or not self._services.add(url):
@@ -52,7 +53,8 @@ class AppriseSink(Sink):
 
     @override
     def deliver(self, alert: Alert) -> None:
-        if not self._services.notify(title=title_of(alert), body=body_of(alert), notify_type=TYPES[alert.severity]):
+        if not self._services.notify(title=title_of(alert), body=body_of(alert, self._links),
+                                     notify_type=TYPES[alert.severity]):
             message = "Apprise could not tell its service"
             raise DeliveryError(message)
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from operators.base import Settings
 from operators.clock import NS_PER_S, Clock, SystemClock, ns_to_seconds
-from operators.cloudevent import alert_to_cloudevent
+from operators.cloudevent import Links, alert_to_cloudevent, no_links
 from operators.errors import DeliveryError, DeliveryRefused, ReceiverGone, SettingsError
 from operators.notify import secret
 from operators.notify.address import Resolve
@@ -55,21 +55,28 @@ class Webhook(Sink):
     parallel = 4
 
     def __init__(self, settings: WebhookSettings, secrets: Path, clock: Clock | None = None,
-                 resolve: Resolve | None = None) -> None:
-        """Check everything that can be checked without asking the receiver; `secrets` is where a made one is kept.
+                 resolve: Resolve | None = None, *, links: Links = no_links) -> None:
+        """Check everything that can be checked without asking the receiver.
+
+        Args:
+            settings: of this receiver.
+            secrets: folder where a secret is kept that is made here.
+            clock: for signatures, and what a receiver says of times.
+            resolve: in place of the DNS.
+            links: those of an alert's evidence.
 
         Raises:
             SettingsError: the URL is none or not allowed, or the secret is not there; names the field.
         """
         field = f"webhooks.{settings.name}"
         self._exchange = exchange_of(settings, resolve)
-        self.name = settings.name
+        self.name, self._links = settings.name, links
         self._clock = clock or SystemClock()
         self._signers = [standardwebhooks.Webhook(key) for key in _keys(field, settings, secrets)]
 
     @override
     def deliver(self, alert: Alert) -> None:
-        body = msgspec.json.encode(alert_to_cloudevent(alert))
+        body = msgspec.json.encode(alert_to_cloudevent(alert, self._links))
         if len(body) > MAX_BODY_BYTES:
             message = f"the alert has {len(body)} bytes, a webhook takes {MAX_BODY_BYTES}"
             raise DeliveryRefused(message)

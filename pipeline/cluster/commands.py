@@ -23,7 +23,7 @@ FAILED, DRIFTED = 1, 3  # exit codes
 
 Config = Annotated[Path | None, typer.Option(help="YAML file, with `kafka:` and whatever the stages need")]
 Servers = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT[,…]", help="brokers of the cluster")]
-StageOfLetters = Annotated[str, typer.Argument(metavar="STAGE", help="perceive, fuse, notify or deliver")]
+StageOfLetters = Annotated[str, typer.Argument(metavar="STAGE", help="perceive, fuse, notify, deliver or evidence")]
 Place = Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="as `list` shows it")]
 
 topics_app = typer.Typer(no_args_is_help=True, help="The topics of the cluster.")
@@ -33,7 +33,7 @@ dead_letters_app = typer.Typer(no_args_is_help=True, help="The records that a st
 
 def run(
     stages: Annotated[list[str], typer.Argument(
-        metavar="STAGE…", help="capture, perceive, fuse, notify, deliver; several run in one process")],
+        metavar="STAGE…", help="capture, perceive, fuse, notify, deliver, evidence; several run in one process")],
     config: Config = None,
     kafka: Servers = None,
     data: Annotated[Path | None, typer.Option(help=(

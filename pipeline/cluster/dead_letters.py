@@ -9,7 +9,7 @@ from operators.clock import rfc3339
 from operators.errors import SettingsError
 from pipeline.refused import HEADERS
 from pipeline.topics.base import Log, Message
-from pipeline.topology import STAGES, Lane, dead_letter_topic
+from pipeline.topology import OPTIONAL, STAGES, Lane, dead_letter_topic
 
 _POLL_RECORDS, _POLL_S = 64, 1.0
 
@@ -93,10 +93,11 @@ def replay_all(log: Log, stage: str) -> int:
 
 
 def _lane(stage: str) -> Lane:
-    for row in STAGES:
+    rows = (*STAGES, *OPTIONAL)
+    for row in rows:
         if row.lane.stage == stage:
             return row.lane
-    message = f"there is no stage {stage!r} with dead letters: there are {', '.join(row.lane.stage for row in STAGES)}"
+    message = f"there is no stage {stage!r} with dead letters: there are {', '.join(row.lane.stage for row in rows)}"
     raise SettingsError(message)
 
 

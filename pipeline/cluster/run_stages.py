@@ -17,12 +17,13 @@ from operators.notify.outbox import Delivery, Outbox
 from operators.notify.rules import check_rules
 from pipeline.background import in_background
 from pipeline.cluster.capture_stage import CaptureStage
+from pipeline.evidence.begin import begin_evidence, links_of
 from pipeline.health import HealthServer, beating
 from pipeline.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.sinks import made_sinks, sink_names
 from pipeline.topics.kafka_log import KafkaLog
-from pipeline.topology import CAPTURE, DELIVER, STAGES, Parts
+from pipeline.topology import CAPTURE, DELIVER, EVIDENCE, OPTIONAL, STAGES, Parts
 from pipeline.tracing.base import Tracing
 from pipeline.tracing.begin import begin_tracing
 from pipeline.watch import stopped_by_signals
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.5  # how often a running process looks whether it is to stop
 STAGE_NAMES = (CAPTURE, *(stage.lane.stage for stage in STAGES))
+NAMES = (*STAGE_NAMES, *(stage.lane.stage for stage in OPTIONAL))
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def run_stages(names: Sequence[str], settings: LookoutSettings, data: Path,
     """Run until SIGINT, SIGTERM or `stop`, or until a stage fails; returns what failed, a line each.
 
     Args:
-        names: of `STAGE_NAMES`.
+        names: of `NAMES`.
         settings: those of the whole topology; only what these stages want of them is used.
         data: a folder for secrets that are made here, and for media of live cameras that is not sent yet.
         stop: for a caller that wants to end the run itself.
@@ -77,7 +79,7 @@ def run_stages(names: Sequence[str], settings: LookoutSettings, data: Path,
         stack.callback(log_.close)
         tracing = begin_tracing(settings.traces, clock)
         stack.callback(tracing.close)
-        stages = _built(names, settings, log_, data, clock, metrics, tracing)
+        stages = _built(names, settings, log_, data, clock, metrics, tracing, stack)
         if settings.metrics.port is not None:
             health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
             for stage in stages:
@@ -93,8 +95,8 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         SettingsError: one is unknown; names those that are known.
     """
-    if unknown := [name for name in names if name not in STAGE_NAMES]:
-        message = f"there is no stage {unknown[0]!r}: there are {', '.join(STAGE_NAMES)}"
+    if unknown := [name for name in names if name not in NAMES]:
+        message = f"there is no stage {unknown[0]!r}: there are {', '.join(NAMES)}"
         raise SettingsError(message)
 
 
@@ -116,20 +118,23 @@ def _run(stages: Sequence[_Stage], stop: threading.Event) -> list[str]:
 
 
 def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data: Path, clock: Clock,
-           metrics: Metrics, tracing: Tracing) -> list[_Stage]:
+           metrics: Metrics, tracing: Tracing, stack: ExitStack) -> list[_Stage]:
     watcher = Watchers([metrics])
     built = []
     if CAPTURE in names:
         capture = CaptureStage(lambda: kafka_log(settings), settings.log, data / "spool", clock, watcher, tracing)
         built.append(_Stage(CAPTURE, capture.run, capture.beat_ns, lambda: metrics.on_cameras(capture.statuses())))
-    stages = [stage for stage in STAGES if stage.lane.stage in names]
+    stages = [stage for stage in (*STAGES, *OPTIONAL) if stage.lane.stage in names]
     if stages:
         bundle = load_bundle(settings.model)
         check_rules(settings.rules, bundle.label_names, sink_names(settings))
         outbox = _outbox(settings, data, clock, metrics, tracing) if DELIVER in names else Outbox([])
-        parts = Parts(settings, bundle, clock, outbox, tracing,
+        kept = begin_evidence(settings, bundle, log_, clock, metrics, None, stack) if EVIDENCE in names else None
+        parts = Parts(settings, bundle, clock, outbox, kept.keeper if kept else None, tracing,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
-        ticks = {DELIVER: lambda: metrics.on_pending(outbox.pending)}
+        ticks: dict[str, Callable[[], None]] = {DELIVER: lambda: metrics.on_pending(outbox.pending)}
+        if kept:
+            ticks[EVIDENCE] = lambda: metrics.on_evidence(kept.keeper.pending, kept.store.kept_bytes)
         for stage in stages:
             name = stage.lane.stage
             worker = Worker(stage.lane, stage.build(parts), log_, clock, watcher, tracing)
@@ -143,6 +148,6 @@ def _outbox(settings: LookoutSettings, data: Path, clock: Clock, metrics: Metric
         metrics.on_delivery(delivery)
         tracing.on_delivery(delivery)
 
-    sinks = made_sinks(settings, data, clock)
+    sinks = made_sinks(settings, data, clock, links_of(settings, None))
     metrics.expect(endpoints=[sink.name for sink in sinks])
     return Outbox(sinks, clock=clock, on_delivery=on_delivery)

@@ -77,7 +77,7 @@ def test_an_alert_says_the_event_and_the_rule() -> None:
     message = alert_to_cloudevent(alert)
     assert (message["id"], message["type"], message["subject"]) == (alert.id, "lookout.alert", "siren")
     extra = {"rule": "default", "event_id": alert.event.id, "severity": "warning", "incident": alert.id,
-             "escalated": False}
+             "escalated": False, "evidence": None}
     assert message["data"] == {**event_to_cloudevent(alert.event)["data"], **extra}
 
 
