@@ -41,6 +41,7 @@ from tests.end_to_end.lookout import command
 from tests.kafka.broker import Broker, missing
 from tests.pipeline.test_worker import Summing
 from tests.rtsp import RtspServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing()),
               pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # kafka-python's, of failed connections
@@ -60,8 +61,9 @@ TELL = Lane("notify", EVENTS, ALERTS, max_records=16)
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """What kafka-python left open is collected here, where that is let pass."""
+    """Every producer ends, and what kafka-python left open is collected here, where that is let pass."""
     yield
+    until(lambda: not any(thread.name.endswith("network-thread") for thread in threading.enumerate()), PATIENCE_S)
     gc.collect()
 
 
@@ -84,8 +86,9 @@ class Pipeline:
         self._folder, self._config = folder, folder / "cluster.yaml"
         self._config.write_text(json.dumps({"kafka": msgspec.to_builtins(settings),
                                             "log": msgspec.to_builtins(LIMITS)}))  # which YAML is, too
-        count = Worker(COUNT, Summing(lambda _: time.sleep(WORK_S)), KafkaLog(settings), SystemClock(), Watcher())
-        tell = Worker(TELL, Telling(), KafkaLog(settings), SystemClock(), Watcher())
+        self._logs = [KafkaLog(settings) for _ in range(2)]
+        count = Worker(COUNT, Summing(lambda _: time.sleep(WORK_S)), self._logs[0], SystemClock(), Watcher())
+        tell = Worker(TELL, Telling(), self._logs[1], SystemClock(), Watcher())
         self._running = [in_background(name, run, self._stop) for name, run in (
             ("count", count.run), ("tell", tell.run))]
         self._capture = self._start()
@@ -139,7 +142,10 @@ class Pipeline:
         self._capture.kill()
         self._capture.wait()
         self._stop.set()
-        self.log.close()
+        for thread, _ in self._running:
+            thread.join(PATIENCE_S)
+        for log in (self.log, *self._logs):
+            log.close()
 
 
 class Outage:
