@@ -98,7 +98,7 @@ class Local:
         return self._stop.is_set() or not self._left()
 
     def _left(self) -> bool:
-        """Whether a stage has still to read or to finish; in the order of the flow, so that nothing hides on its way."""
+        """Whether a stage has still to read or to finish; in the order of the flow, so that none hides on its way."""
         groups = [(stage.lane.stage, stage.lane.consumes) for stage in self._stages]
         groups += [(lines.group, EVENTS) for lines in self._lines]
         return any(any(self._log.lag(group, topic).values()) for group, topic in groups) or self._unfinished() > 0

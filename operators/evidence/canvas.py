@@ -118,7 +118,7 @@ class Canvas:
     def save(self, path: Path) -> None:
         """Write the drawing as PNG."""
         size = self._image.width // SCALE, self._image.height // SCALE
-        self._image.resize(size, Image.Resampling.LANCZOS).save(path, "PNG", optimize=True)
+        self._image.resize(size, Image.Resampling.LANCZOS).save(path, "PNG")
 
 
 def save_jpeg(picture: Picture, path: Path) -> None:

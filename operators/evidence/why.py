@@ -15,7 +15,7 @@ from operators.evidence.spectrogram import band_of, log_mel
 from operators.records import Event
 
 WIDTH_PX, HEIGHT_PX = 1280, 780
-LEFT_PX, RIGHT_PX = 92, 1176
+LEFT_PX, RIGHT_PX = 92, 1164
 STRIP, SOUND, SCORE = (Box(LEFT_PX, top, RIGHT_PX, bottom) for top, bottom in ((124, 264), (304, 470), (518, 726)))
 PICTURES = 6  # in the strip
 SHOWN_HZ = (100, 500, 1000, 2000, 4000)
@@ -172,7 +172,7 @@ def _sound(canvas: Canvas, why: Why) -> None:
 def _score(canvas: Canvas, why: Why) -> None:
     canvas.text(LEFT_PX - 12, SCORE.top - 8, "score", 18, INK, "rs")
     if why.curves is None or not len(why.curves.step_ns):
-        _nothing(canvas, SCORE, "the scores are not kept any more")
+        _nothing(canvas, SCORE, "no scores of it")
         return
 
     def y(score: float) -> float:

@@ -29,7 +29,7 @@ from pipeline.topics.base import Log
 
 _log = logging.getLogger(__name__)
 
-THREADS = 1  # of the fusion graph, which is small: seeing and hearing come first
+BATCH, THREADS = 16, 1  # of the fusion graph: all of a clip's steps are there, and other stages come first
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def begin_evidence(settings: LookoutSettings, bundle: Bundle, log: Log, clock: C
 def _kept(settings: LookoutSettings, wanted: EvidenceSettings, bundle: Bundle, log: Log, clock: Clock,
           on_making: Callable[[Making], None]) -> Kept:
     """Build them; the model is loaded when the first event is told."""
-    manifest, fuse = bundle.manifest, settings.fuse
+    manifest = bundle.manifest
     window_ns = manifest.window_steps * seconds_to_ns(manifest.step_s)
 
     def engine() -> Backend:
-        return load_backend(bundle, manifest.fusion, batch=fuse.batch, backend=fuse.backend, threads=THREADS)
+        return load_backend(bundle, manifest.fusion, batch=BATCH, backend=settings.fuse.backend, threads=THREADS)
 
     def follow(event: Event) -> Footage:
         return Footage(log, event, wanted, window_ns)
