@@ -7,7 +7,8 @@ All are frozen. Times are integer nanoseconds since the Unix epoch unless the na
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -61,11 +62,28 @@ class Segment(Record, frozen=True, kw_only=True):
     audio: AudioTrack | None
     continues: bool = False  # begins between keyframes: needs the decoder's state of the segment before
     continued: bool = False  # ends between keyframes: the next segment continues this one
+    stopped: bool = False  # the session's last, because nobody wants to watch the camera any more: it is not missed
+    ahead_ns: int | None = None  # the camera's own clock ahead of ours, less what packets need; None: it tells no time
+    sound_late_ns: int | None = None  # how much later sound arrives than pictures of the same time; None: a file
     media: bytes = b""  # Matroska; time 0 is `start_ns`. Empty only where `final` adds nothing
     queued_ns: int = 0  # wall clock when the log took it; set on reading, 0 before
 
 
 SILENT_DBFS = -100.0  # a digital silence: connected, and nothing to hear
+LAYOUT = (18, 32)  # rows and columns of parts that a picture is looked at in
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What one picture a second tells of its camera, by its brightness alone; levels are those of 8 bits."""
+
+    time_ns: int
+    width_px: int
+    height_px: int
+    luma: float  # eight of ten parts of the picture are this dark or darker
+    grain: float  # mean step from pixel to pixel, in eight of ten parts at most
+    detail: float  # the steepness of edges from pixel to pixel, against the same over a fiftieth of the width
+    change: float | None  # mean difference to the look before; None: there is none to compare it to
+    layout: bytes  # uint8 LAYOUT: 16 * log2(1 + mean step between neighbouring areas) of each part
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -78,6 +96,16 @@ class Health(msgspec.Struct, frozen=True):
     level_dbfs: float | None = None  # sound level, 0 is full scale; None: no sound
     skew_ns: int | None = None  # sound ahead of picture; None unless both are there
     skipped: str = ""  # why nothing of the segment was looked at or listened to; empty: something was
+    looks: tuple[Look, ...] = ()  # in the order of time
+    late_ns: int | None = None  # from the end of the segment until the log had it; None: a file
+    ahead_ns: int | None = None  # as the segment said
+    sound_late_ns: int | None = None  # as the segment said
+    stopped: bool = False  # the camera is not watched any more, so that it is not missed
+
+    @property
+    def seen(self) -> bool:
+        """Whether any picture was decoded."""
+        return bool(self.looks) or self.sampled > 0 or self.frames > sum(self.shed.values()) + self.decode_errors
 
     @property
     def heard(self) -> bool:
@@ -209,6 +237,10 @@ class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
     def camera(self) -> str:
         """Whose event it is."""
         return self.event.camera
+
+
+Condition = Literal["no_video", "no_audio", "frozen", "black", "covered", "defocused", "moved", "clock_skew", "lagging"]
+HEALTH_LABELS: Mapping[Condition, str] = {name: f"camera_{name}" for name in get_args(Condition)}  # of such events
 
 
 def event_id(camera: str, session: str, label: str, start_ns: int) -> str:

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 
 from operators.capture.camera import CameraStatus
 from operators.clock import ns_to_seconds
-from operators.records import Embedding, Segment
+from operators.records import HEALTH_LABELS, Embedding, Event, Segment
 from pipeline.series import Series
 
 # Reasons that show as 0 before the first time, so that it is an increase and not a new series.
 OVERLOADED = ("overload", "sampling")  # pictures the decoder did not have the time to look at
 DROPPED = ("before_keyframe", "late", "malformed", "oversized")  # packets the segmenter could not use
 UNSENT = ("spool_error", "spool_full", "too_large")  # segments that live capture gave up
+_CONDITIONS = {label: condition for condition, label in HEALTH_LABELS.items()}
 
 
 class CameraMetrics:
@@ -72,6 +73,11 @@ class CameraMetrics:
         self._skew = series.gauge(
             "lookout_audio_video_skew_seconds", "how far sound is ahead of picture; absent unless both are there",
             "camera")
+        self._condition = series.gauge(
+            "lookout_camera_condition", "1 while this is wrong with the camera; told within a minute after a restart",
+            "camera", "condition")
+        self._conditions = series.counter(
+            "lookout_camera_conditions_total", "times that this was found wrong with the camera", "camera", "condition")
         self._by_perceiving = (self._perceived, self._seen, self._heard, self._level, self._skew)
 
     def on_statuses(self, statuses: Mapping[str, CameraStatus], now_ns: int) -> None:
@@ -117,6 +123,18 @@ class CameraMetrics:
     def on_unsent(self, camera: str, reason: str, segments: int) -> None:
         """So many of the camera's segments were given up before they came into the log."""
         self._unsent.labels(camera, reason).inc(segments)
+
+    def on_event(self, event: Event) -> None:
+        """If the event is of a camera's health: it began, lasts, or is over."""
+        condition = _CONDITIONS.get(event.label)
+        if condition is None:
+            return
+        self._condition.labels(event.camera, condition).set(event.kind != "close")
+        self._conditions.labels(event.camera, condition).inc(event.kind == "open")
+
+    def forget_conditions(self) -> None:
+        """Others may tell of the cameras from now on; of those that are ours, the next update does."""
+        self._condition.clear()
 
     def on_embedding(self, embedding: Embedding) -> None:
         """A segment was looked at and listened to."""

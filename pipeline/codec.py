@@ -15,6 +15,7 @@ readers do without them. A major version changes what is there: older readers re
 
     1.1     `suppressed`; health says what was skipped; alerts say incident, severity, and whom to tell; the
             arrival stands in a header
+    1.2     health tells of pictures (`looks`), of lateness and of the camera's clock; who ends watching says so
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ import msgspec
 from crc32c import crc32c
 
 from operators.errors import CodecError
-from operators.records import Alert, Embedding, Event, Segment, Suppressed
+from operators.records import LAYOUT, Alert, Embedding, Event, Segment, Suppressed
 from pipeline.topics.base import Message
 
 Sendable = Segment | Embedding | Event | Alert | Suppressed
 
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 VERSION = b"%d.%d" % (MAJOR, MINOR)
 TYPE_HEADER = "lookout-type"
 VERSION_HEADER = "lookout-version"
@@ -138,6 +139,9 @@ def _decode_embedding(value: bytes, headers: Mapping[str, bytes]) -> Embedding:
                      for raw in (embedding.visual_raw, embedding.acoustic_raw))
     per_step = (len(embedding.step_ns_raw) == 8 * steps
                 and len(embedding.visual_valid_raw) == len(embedding.acoustic_valid_raw) == steps)
+    if any(len(look.layout) != LAYOUT[0] * LAYOUT[1] for look in embedding.health.looks):
+        text = f"a look's layout does not have its {LAYOUT[0]} x {LAYOUT[1]} parts"
+        raise CodecError(text)
     if not (whole_rows and per_step):
         text = f"the embedding's arrays do not have its {steps} steps"
         raise CodecError(text)

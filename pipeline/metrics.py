@@ -20,6 +20,7 @@ from pipeline.series import MetricInfo, Series
 from pipeline.stage_metrics import JOURNEY_BUCKETS_S, WORK_BUCKETS_S, StageMetrics
 from pipeline.watcher import TravellingRecord
 
+HEALTH = "health"  # the stage that tells what is wrong with cameras
 NO_RULE = "none"  # an event that no rule is about; to Prometheus an empty label is none
 
 
@@ -117,6 +118,7 @@ class Metrics(StageMetrics):
                 self._cameras.on_embedding(record)
             case Event():
                 self._events.labels(record.camera, record.label, record.kind).inc()
+                self._cameras.on_event(record)
                 self._observe_journey(self._to_event.observe, record, self._clock.now_ns())
             case Alert(escalated=True):
                 self._escalations.labels(record.rule).inc()
@@ -124,6 +126,12 @@ class Metrics(StageMetrics):
                 self._alerts.labels(record.rule, record.event.camera, record.event.label).inc()
             case Suppressed():
                 self._suppressed.labels(record.rule or NO_RULE, record.reason).inc()
+
+    @override
+    def on_assigned(self, stage: str, partitions: Collection[int]) -> None:
+        super().on_assigned(stage, partitions)
+        if stage == HEALTH:
+            self._cameras.forget_conditions()
 
     def on_delivery(self, delivery: Delivery) -> None:
         """An attempt to deliver an alert ended."""

@@ -33,6 +33,7 @@ from operators.encode.encoder import EncodeSettings
 from operators.errors import SettingsError
 from operators.evidence.settings import EvidenceSettings
 from operators.fuse.fuser import FuseSettings
+from operators.health.settings import HealthSettings
 from operators.notify.alertmanager import AlertmanagerSettings
 from operators.notify.apprise_sink import AppriseSettings
 from operators.notify.rules import RuleSettings
@@ -82,6 +83,7 @@ class LookoutSettings(Settings, frozen=True, kw_only=True):
     decode: DecodeSettings = DecodeSettings()
     encode: EncodeSettings = EncodeSettings()
     fuse: FuseSettings = FuseSettings()
+    health: HealthSettings = HealthSettings()
     rules: Annotated[tuple[RuleSettings, ...], Meta(description="which events become alerts; none: all alertable")] = ()
     webhooks: Annotated[tuple[WebhookSettings, ...], Meta(description="who is told")] = ()
     sinks: Annotated[tuple[SinkSettings, ...], Meta(description="who is told besides, by `kind`")] = ()

@@ -3,6 +3,7 @@
     capture ──► [segments] ──► perceive ──► [embeddings] ──► fuse ──► [events] ──► notify ──► [alerts] ──► deliver
                                                                                                       └──► evidence
 
+What fuse sees and hears are events; so is what health finds wrong with a camera, from the same embeddings.
 Every stage that reads also has a topic `dead.<stage>` for the records that it could not take; events that became
 no alert go to `suppressed` with the reason. On a cluster,
 where cameras come and go while capture runs, the topic `cameras` says which there are.
@@ -23,6 +24,7 @@ from operators.decode.decoder import Decoder
 from operators.encode.encoder import Encoder
 from operators.errors import SettingsError
 from operators.fuse.fuser import Fuser
+from operators.health.monitor import HealthMonitor
 from operators.models.bundle import Bundle, Graph
 from operators.notify.alerter import Alerter
 from operators.notify.outbox import Outbox
@@ -98,6 +100,10 @@ def _fuse(parts: Parts) -> Operator[Any, Any]:
     return Fuser(parts.bundle, parts.engine(parts.bundle.manifest.fusion, fuse.backend, fuse.batch, fuse.threads), fuse)
 
 
+def _health(parts: Parts) -> Operator[Any, Any]:
+    return HealthMonitor(parts.settings.health)
+
+
 def _notify(parts: Parts) -> Operator[Any, Any]:
     alertable = [label.name for label in parts.bundle.manifest.labels if label.alertable]
     return Alerter(parts.settings.rules, alertable)
@@ -125,6 +131,7 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage(Lane("perceive", SEGMENTS, EMBEDDINGS, max_records=16), _perceive),
     Stage(Lane("fuse", EMBEDDINGS, EVENTS, max_records=64), _fuse),
+    Stage(Lane("health", EMBEDDINGS, EVENTS, max_records=256), _health),
     Stage(Lane("notify", EVENTS, ALERTS, max_records=256, besides={Suppressed: SUPPRESSED}), _notify),
     Stage(Lane(DELIVER, ALERTS, None, max_records=256), _deliver),
 )

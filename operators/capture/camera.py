@@ -214,7 +214,7 @@ class Camera:
             if broken is not None:
                 raise broken
             return  # the file goes on here with `resume`
-        yield from session.flush()
+        yield from session.flush(stopped=self._source.live and self._stop.is_set())
         broken = broken or self._missing(header, session)
         if broken is not None and (self._source.live or not session.sequence):
             raise broken

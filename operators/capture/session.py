@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from operators.capture.camera_settings import CameraSettings
-from operators.capture.packet import Packet, PlacedPacket
+from operators.capture.packet import Kind, Packet, PlacedPacket
 from operators.capture.reader import Header
 from operators.capture.remux import Remuxer
 from operators.capture.segmenter import Piece, Segmenter
@@ -55,15 +55,15 @@ class Session:
         """
         yield from self._cut(self._timeline.place(packet))
 
-    def flush(self) -> Iterator[Segment]:
-        """Give what is left; the last segment is final.
+    def flush(self, *, stopped: bool = False) -> Iterator[Segment]:
+        """Give what is left; the last segment is final, and says whether this is because we were `stopped`.
 
         Raises:
             SourceError: packets that no segment can hold.
         """
         yield from self._cut(self._timeline.flush())
         for piece in self._segmenter.flush():
-            yield from self._make(piece)
+            yield from self._make(piece, stopped=stopped)
 
     def close(self) -> None:
         """Free what is held."""
@@ -75,7 +75,7 @@ class Session:
             for piece in self._segmenter.push(placed):
                 yield from self._make(piece)
 
-    def _make(self, piece: Piece) -> Iterator[Segment]:
+    def _make(self, piece: Piece, *, stopped: bool = False) -> Iterator[Segment]:
         sequence, self.sequence = self.sequence, self.sequence + 1
         media_start_ns = self._session_clock.media_at(piece.start_ns)
         start_ns = self._session_clock.at(piece.start_ns)
@@ -98,6 +98,9 @@ class Session:
             audio=next((track for track in descriptions if isinstance(track, AudioTrack)), None),
             continues=piece.continues,
             continued=piece.continued,
+            stopped=stopped and piece.final,
+            ahead_ns=self._session_clock.ahead_ns,
+            sound_late_ns=_sound_late_ns(piece),
             media=self._write(piece),
         )
 
@@ -107,3 +110,13 @@ class Session:
         except SourceError:
             self._errors["unwritable"] += 1
             raise
+
+
+def _sound_late_ns(piece: Piece) -> int | None:
+    """By the quickest packet of each: two clocks that drift apart, or a camera that holds its sound back."""
+    quickest: dict[Kind, int] = {}
+    for placed in piece.packets:
+        if placed.packet.received_ns:
+            late_ns = placed.packet.received_ns - placed.pts_ns
+            quickest[placed.kind] = min(late_ns, quickest.get(placed.kind, late_ns))
+    return quickest["audio"] - quickest["video"] if len(quickest) > 1 else None

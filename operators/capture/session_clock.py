@@ -30,6 +30,11 @@ class SessionClock(ABC):
     def media_at(self, time_ns: int) -> int | None:
         """The position in the recording; None for cameras."""
 
+    @property
+    def ahead_ns(self) -> int | None:
+        """How far the camera's own clock is ahead of ours, less what packets need; None: it tells no time."""
+        return None
+
     @abstractmethod
     def advance(self, elapsed_ns: int) -> None:
         """A segment of this length has been cut: `at` changes here and, once called, nowhere else."""
@@ -103,6 +108,11 @@ class LiveClock(SessionClock):
     def media_at(self, time_ns: int) -> None:
         return None
 
+    @property
+    @override
+    def ahead_ns(self) -> int | None:
+        return None if self._reported_ns is None else self._reported_ns - self._quickest_ns()
+
     @override
     def advance(self, elapsed_ns: int) -> None:
         self._cut = True
@@ -110,10 +120,11 @@ class LiveClock(SessionClock):
             most_ns = elapsed_ns // MAX_SLEW
             self._offset_ns += max(-most_ns, min(self._target() - self._offset_ns, most_ns))
 
+    def _quickest_ns(self) -> int:
+        return min(ns for ns in (self._arrival_ns, self._arrival_before_ns) if ns is not None)
+
     def _target(self) -> int:
-        arrivals = [ns for ns in (self._arrival_ns, self._arrival_before_ns) if ns is not None]
-        arrival_ns = min(arrivals)
-        reported_ns = self._reported_ns
+        arrival_ns, reported_ns = self._quickest_ns(), self._reported_ns
         if reported_ns is not None and -AHEAD_NS <= arrival_ns - reported_ns <= MAX_LATENCY_NS:
             return reported_ns
         return arrival_ns

@@ -23,6 +23,7 @@ from typing_extensions import override
 from operators.base import Operator, Rejected, Settings
 from operators.clock import NS_PER_S, Clock, seconds_to_ns
 from operators.decode.audio import AudioDecoder, SoundBuffer, level_dbfs
+from operators.decode.look import Looker
 from operators.decode.packets import end_of_pictures_ns, packets_of
 from operators.decode.video import MAX_PICTURE_AGE_NS, Counts, Packet, PictureSampler, VideoDecoder
 from operators.errors import MediaError
@@ -74,6 +75,7 @@ class _CameraState:
     sound: SoundBuffer
     audio: AudioDecoder
     video: VideoDecoder = field(default_factory=VideoDecoder)
+    looker: Looker = field(default_factory=Looker)
     sequence: int = -1  # of the newest segment
     past: deque[_Past] = field(default_factory=lambda: deque(maxlen=MAX_RECALLED))
 
@@ -206,6 +208,8 @@ class Decoder(Operator[Segment, Clip]):
                                     drain=segment.final or not segment.continued)
         for time_ns, frame in frames:
             state.pictures.see(time_ns, frame)
+            if look := state.looker.see(time_ns, frame):
+                counts.looks.append(look)
         return None
 
     @staticmethod
@@ -235,7 +239,9 @@ class Decoder(Operator[Segment, Clip]):
         health = Health(frames=counts.received, sampled=int(frames_valid.sum()) * sampling.pictures,
                         decode_errors=counts.errors, shed=counts.shed,
                         level_dbfs=None if samples is None else level_dbfs(samples),
-                        skew_ns=skew_ns, skipped="overload" if dropped else "")
+                        skew_ns=skew_ns, skipped="overload" if dropped else "", looks=tuple(counts.looks),
+                        late_ns=(segment.queued_ns or segment.received_ns) - segment.end_ns if segment.live else None,
+                        ahead_ns=segment.ahead_ns, sound_late_ns=segment.sound_late_ns, stopped=segment.stopped)
         state.pictures.forget_before(state.next_step_ns - self._pictures_ns)
         return Clip(camera=segment.camera, session=segment.session, sequence=segment.sequence,
                     start_ns=segment.start_ns, duration_ns=segment.duration_ns,

@@ -14,6 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from operators.records import Look
+
 MICROSECONDS = Fraction(1, 1_000_000)  # decoders carry our absolute times in this unit
 MAX_PICTURE_AGE_NS = 2_000_000_000  # an older picture no longer shows what is there
 SHOWN_PICTURES = 256  # sampled pictures kept at most; `forget_before` drops them much earlier
@@ -35,6 +37,7 @@ class Counts:
     received: int = 0
     errors: int = 0
     shed: dict[str, int] = field(default_factory=dict)
+    looks: list[Look] = field(default_factory=list)
 
     def shed_all(self, reason: str, pictures: int) -> None:
         """Count pictures that were not looked at."""

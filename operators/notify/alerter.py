@@ -9,7 +9,7 @@ from typing_extensions import override
 from operators.base import Operator
 from operators.clock import seconds_to_ns
 from operators.notify.memory import Decided, Memory
-from operators.notify.rules import DEFAULT, RuleSettings, lasted_ns
+from operators.notify.rules import DEFAULTS, RuleSettings, lasted_ns
 from operators.records import Alert, Event, Suppressed, alert_id, escalation_id
 
 MAX_KNOWN = 100_000  # pairs of camera and label whose rules are remembered
@@ -32,10 +32,10 @@ class Alerter(Operator[Event, Alert | Suppressed]):
         """Hold the rules.
 
         Args:
-            rules: none: `rules.DEFAULT` alone.
+            rules: none: `rules.DEFAULTS`.
             alertable: the labels that a rule without labels is about.
         """
-        self._rules = tuple(rules) or (DEFAULT,)
+        self._rules = tuple(rules) or DEFAULTS
         self._alertable = frozenset(alertable)
         self._memory = Memory()
         self._rules_about: dict[tuple[str, str], Sequence[RuleSettings]] = {}  # (camera, label), as `wants` said

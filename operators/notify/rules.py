@@ -13,10 +13,11 @@ from operators.clock import seconds_to_ns
 from operators.errors import SettingsError
 from operators.notify.hours import Hours
 from operators.notify.sink import Name
-from operators.records import Event, Probability, Severity
+from operators.records import HEALTH_LABELS, Event, Probability, Severity
 
 Seconds = Annotated[float, Meta(ge=0, le=7 * 24 * 3600)]
 Globs = Annotated[tuple[str, ...], Meta(min_length=1, description="names or globs such as 'gate-*'")]
+ANY_HEALTH = "camera_*"  # among a rule's labels; no other pattern is one, so that nobody gets these by accident
 Sinks = Annotated[tuple[str, ...], Meta(description="names of those to tell; none: all")]
 
 
@@ -58,7 +59,8 @@ class RuleSettings(Settings, frozen=True, kw_only=True):
     """Tell of an event that matches everything said here, once per event."""
 
     name: Name
-    labels: Annotated[tuple[str, ...], Meta(description="any of these; none: all that the model calls alertable")] = ()
+    labels: Annotated[tuple[str, ...], Meta(description=(
+        "any of these; `camera_*`: all that is wrong with a camera; none: all that the model calls alertable"))] = ()
     cameras: Globs = ("*",)
     min_score: Annotated[Probability, Meta(description="the event's highest score so far reaches this")] = 0.0
     min_length_s: Annotated[Seconds, Meta(description="the event lasts this long")] = 0.0
@@ -76,7 +78,9 @@ class RuleSettings(Settings, frozen=True, kw_only=True):
 
     def wants(self, event: Event, alertable: Collection[str]) -> bool:
         """Whether the rule is about such events at all; what stays the same for the whole event."""
-        return event.label in (self.labels or alertable) and _matches(event.camera, self.cameras)
+        named = event.label in (self.labels or alertable)
+        named = named or (ANY_HEALTH in self.labels and event.label in HEALTH_LABELS.values())
+        return named and _matches(event.camera, self.cameras)
 
     def lacks(self, event: Event) -> str | None:
         """What the event has not reached yet and still may: one of `LACKS`; None if nothing."""
@@ -99,7 +103,10 @@ LACKS: dict[str, Callable[[RuleSettings, Event], bool]] = {  # reason -> whether
     "quiet": lambda rule, event: any(span.contain(event.time_ns) for span in rule.quiet),
 }
 
-DEFAULT = RuleSettings(name="default")  # where no rule is configured: every alertable label, on every camera
+DEFAULTS = (  # where no rule is configured: all that the model calls alertable, and what is wrong with cameras
+    RuleSettings(name="default"),
+    RuleSettings(name="camera_health", labels=(ANY_HEALTH,), cooldown_s=600.0),
+)
 
 
 def check_rules(rules: Sequence[RuleSettings], labels: Collection[str], sinks: Collection[str]) -> None:
@@ -119,7 +126,7 @@ def check_rules(rules: Sequence[RuleSettings], labels: Collection[str], sinks: C
         for field, named, known in (("labels", rule.labels, labels), ("sinks", rule.sinks, sinks),
                                     ("escalate.sinks", escalation, sinks)):
             for name in named:
-                if name not in known:
+                if name not in known and not (field == "labels" and name in (ANY_HEALTH, *HEALTH_LABELS.values())):
                     message = f"{where}.{field}: {name!r} is none of {', '.join(sorted(known)) or 'none'}"
                     raise SettingsError(message)
         if rule.senses.visual + rule.senses.acoustic > 1:

@@ -12,7 +12,7 @@ from operators.clock import ns_to_seconds, rfc3339
 from operators.cloudevent import event_from_cloudevent
 from operators.errors import CodecError, SettingsError
 from operators.notify.alerter import Alerter
-from operators.notify.rules import DEFAULT, RuleSettings, lasted_ns
+from operators.notify.rules import DEFAULTS, RuleSettings, lasted_ns
 from operators.records import Alert, Event, Suppressed
 
 WHY: dict[str, Callable[[RuleSettings, Suppressed], str]] = {  # reason -> what to tell people
@@ -100,7 +100,7 @@ def read_events(lines: Iterable[bytes]) -> Iterator[Event]:
 
 def try_rules(events: Iterable[Event], rules: Sequence[RuleSettings], alertable: Collection[str]) -> Trial:
     """Give the events to the rules, as the notify stage does."""
-    rules = tuple(rules) or (DEFAULT,)
+    rules = tuple(rules) or DEFAULTS
     named = {rule.name: rule for rule in rules}
     alerter, closed = Alerter(rules, alertable), 0
     verdicts: list[Verdict] = []

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from operators.errors import CodecError
 from operators.records import (
+    LAYOUT,
     Alert,
     AudioTrack,
     Embedding,
     Event,
     Health,
+    Look,
     Segment,
     Senses,
     Sentiment,
@@ -45,11 +47,17 @@ probabilities = st.floats(0, 1)
 common = {"camera": text, "session": text, "sequence": counts, "start_ns": times, "duration_ns": counts,
           "media_start_ns": st.none() | counts, "received_ns": times, "final": st.booleans()}
 segments = st.builds(
-    Segment, **common, continues=st.booleans(), media=st.binary(max_size=300),
+    Segment, **common, continues=st.booleans(), stopped=st.booleans(), ahead_ns=st.none() | times,
+    sound_late_ns=st.none() | times, media=st.binary(max_size=300),
     video=st.none() | st.builds(VideoTrack, text, counts, counts),
     audio=st.none() | st.builds(AudioTrack, text, counts, counts))
+looks = st.builds(Look, time_ns=times, width_px=counts, height_px=counts, luma=probabilities, grain=probabilities,
+                  detail=probabilities, change=st.none() | probabilities,
+                  layout=st.integers(0, 144).map(lambda level: bytes([level]) * (LAYOUT[0] * LAYOUT[1])))
 healths = st.builds(Health, counts, counts, counts, st.dictionaries(text, counts, max_size=3),
-                    st.none() | st.floats(-100, 0), st.none() | times)
+                    st.none() | st.floats(-100, 0), st.none() | times, looks=st.lists(looks, max_size=2).map(tuple),
+                    late_ns=st.none() | times, ahead_ns=st.none() | times, sound_late_ns=st.none() | times,
+                    stopped=st.booleans())
 events = st.builds(
     Event, id=text, kind=st.sampled_from(["open", "update", "close"]), camera=text, session=text, label=text,
     score=probabilities, peak_score=probabilities, time_ns=times, start_ns=times, end_ns=st.none() | times,

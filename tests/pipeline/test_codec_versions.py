@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from operators.errors import CodecError
-from operators.records import Health
+from operators.records import LAYOUT, Health, Look
 from pipeline.codec import CHECKSUM_HEADER, MAJOR, MINOR, RECORD_HEADER, TYPE_HEADER, VERSION_HEADER, Sendable, decode
 from pipeline.codec import encode as encode_now
 from pipeline.topics.base import Message
@@ -86,7 +86,39 @@ WRITTEN_BY_1_1: Written = {
         b"", b"b35a0d3b"),
 }
 
-WRITTEN = {b"1.0": WRITTEN_BY_1_0, b"1.1": WRITTEN_BY_1_1}
+LOOK = Look(time_ns=5, width_px=768, height_px=432, luma=128.0, grain=1.5, detail=0.25, change=0.5,
+            layout=bytes(LAYOUT[0] * LAYOUT[1]))
+
+# As above; events and alerts are what they were, under another version.
+WRITTEN_BY_1_2: Written = {
+    b"segment": (
+        msgspec.structs.replace(SEGMENT, stopped=True, ahead_ns=-7, sound_late_ns=9),
+        b"\x1aE\xdf\xa3matroska",
+        b"\xde\x00\x11\xa6camera\xa5lobby\xa7session\xa1s\xa8sequence\x07\xa8start_ns\n\xabduration_ns\x05"
+        b"\xaemedia_start_ns\xc0\xabreceived_ns\x14\xa5final\xc2\xa5video\x83\xa5codec\xa4h264\xa5width\xcd"
+        b"\x03\x00\xa6height\xcd\x01\xb0\xa5audio\xc0\xa9continues\xc2\xa9continued\xc2\xa7stopped\xc3\xa8ah"
+        b"ead_ns\xf9\xadsound_late_ns\x09\xa5media\xc4\x00\xa9queued_ns\x00", b"70ba1cd4"),
+    b"embedding": (
+        msgspec.structs.replace(EMBEDDING, health=Health(frames=25, looks=(LOOK,), late_ns=8, ahead_ns=-7,
+                                                         sound_late_ns=9, stopped=True)),
+        b"\x8f\xa6camera\xa5lobby\xa7session\xa1s\xa8sequence\x07\xa8start_ns\n\xabduration_ns\x05\xaemedia_"
+        b"start_ns\xc0\xabreceived_ns\x00\xa5final\xc2\xa5steps\x02\xabstep_ns_raw\xc4\x10\x00\x00\x00\x00\x00"
+        b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xaavisual_raw\xc4\x10\x00<\x00<\x00<\x00<\x00<"
+        b"\x00<\x00<\x00<\xb0visual_valid_raw\xc4\x02\x01\x00\xacacoustic_raw\xc4\x0c\x00<\x00<\x00<\x00<"
+        b"\x00<\x00<\xb2acoustic_valid_raw\xc4\x02\x01\x01\xa6health\x8c\xa6frames\x19\xa7sampled\x00\xaddec"
+        b"ode_errors\x00\xa4shed\x80\xaalevel_dbfs\xc0\xa7skew_ns\xc0\xa7skipped\xa0\xa5looks\x91\x88\xa7tim"
+        b"e_ns\x05\xa8width_px\xcd\x03\x00\xa9height_px\xcd\x01\xb0\xa4luma\xcb@`\x00\x00\x00\x00\x00\x00"
+        b"\xa5grain\xcb?\xf8\x00\x00\x00\x00\x00\x00\xa6detail\xcb?\xd0\x00\x00\x00\x00\x00\x00\xa6change"
+        b"\xcb?\xe0\x00\x00\x00\x00\x00\x00\xa6layout\xc5\x02@" + LOOK.layout + b"\xa7late_ns\x08\xa8ahead_ns\xf9"
+        b"\xadsound_late_ns\x09\xa7stopped\xc3",
+        b"", b"2bc469f9"),
+    b"event": (*WRITTEN_BY_1_1[b"event"][:3], b"bed6654f"),
+    b"alert": (*WRITTEN_BY_1_1[b"alert"][:3], b"a637d287"),
+    b"suppressed": (*WRITTEN_BY_1_1[b"suppressed"][:3], b"fb69bdcf"),
+}
+
+NEWEST = b"%d.%d" % (MAJOR, MINOR)
+WRITTEN = {b"1.0": WRITTEN_BY_1_0, b"1.1": WRITTEN_BY_1_1, b"1.2": WRITTEN_BY_1_2}
 KEPT = [(version, name) for version, written in WRITTEN.items() for name in written]
 RECORDS = (SEGMENT, EMBEDDING, EVENT, ALERT, SUPPRESSED)
 
@@ -110,7 +142,7 @@ class TestVersions:
         assert decode(stored(version, name, value, fields, checksum)) == record
 
     def test_the_bytes_of_this_version_are_kept_too(self) -> None:
-        written = WRITTEN[b"%d.%d" % (MAJOR, MINOR)]
+        written = WRITTEN[NEWEST]
         assert written.keys() == {encode_now(record)[1][TYPE_HEADER] for record in RECORDS}
         for record, value, fields, checksum in written.values():
             now, headers = encode_now(record)
@@ -119,8 +151,8 @@ class TestVersions:
     @pytest.mark.parametrize("name", WRITTEN_BY_1_0)
     def test_version_1_0_reads_what_is_written_now(self, name: bytes) -> None:
         """A consumer that is one version older, in its own code."""
-        record, value, fields, checksum = WRITTEN[b"1.1"][name]
-        read = codec_1_0.decode(stored(b"1.1", name, value, fields, checksum))
+        record, value, fields, checksum = WRITTEN[NEWEST][name]
+        read = codec_1_0.decode(stored(NEWEST, name, value, fields, checksum))
         assert matches(msgspec.to_builtins(read), msgspec.to_builtins(record))
 
     @pytest.mark.parametrize("name", WRITTEN_BY_1_0)
