@@ -93,10 +93,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     """
     clock, stop = SystemClock(), stop or threading.Event()
     bundle = load_bundle(settings.model)
-    _check(settings, bundle, clock)
-    if options.events and not (options.events.parent.is_dir() and os.access(options.events.parent, os.W_OK)):
-        message = f"--events {options.events}: no such folder, or it cannot be written"
-        raise SettingsError(message)
+    _check(settings, options, bundle, clock)
     board, metrics = Board(clock), Metrics()
     deliveries: Counter[str] = Counter()
 
@@ -109,11 +106,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     with ExitStack() as stack:
         tracing = begin_tracing(settings.traces, clock)
         stack.callback(tracing.close)
-        health = None
-        if settings.metrics.port is not None:
-            health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
-            health.must_be_ready("model", lambda: None if built.is_set() else "not loaded yet")
-            log.info("metrics on http://%s:%d/metrics", settings.metrics.host, health.port)
+        health = _health(settings, metrics, built, stack)
         stack.enter_context(OneAtATime(options.data))
         log_ = EmbeddedLog(options.data)
         stack.callback(log_.close)
@@ -140,8 +133,22 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     return Report(outcome, board, deliveries, (clock.monotonic_ns() - started_ns) / NS_PER_S)
 
 
-def _check(settings: LookoutSettings, bundle: Bundle, clock: Clock) -> None:
+def _health(settings: LookoutSettings, metrics: Metrics, built: threading.Event, stack: ExitStack,
+            ) -> HealthServer | None:
+    """Serve metrics and health until `stack` is left, if that is wanted; ready once everything is built."""
+    if settings.metrics.port is None:
+        return None
+    health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
+    health.must_be_ready("model", lambda: None if built.is_set() else "not loaded yet")
+    log.info("metrics on http://%s:%d/metrics", settings.metrics.host, health.port)
+    return health
+
+
+def _check(settings: LookoutSettings, options: WatchOptions, bundle: Bundle, clock: Clock) -> None:
     """Refuse what cannot work before anything is written."""
+    if options.events and not (options.events.parent.is_dir() and os.access(options.events.parent, os.W_OK)):
+        message = f"--events {options.events}: no such folder, or it cannot be written"
+        raise SettingsError(message)
     if not settings.cameras:
         message = "nothing to watch: give a SOURCE, or cameras in --config"
         raise SettingsError(message)
