@@ -14,7 +14,7 @@ from deploy.grafana.panels import WIDTH, dashboard, graph, heatmap, stat, timeli
 SIGHT = {0: ("not connected", "red"), 1: ("no picture", "orange"), 2: ("seen", "green")}
 HEARING = {0: ("not connected", "red"), 1: ("nothing to hear", "orange"), 2: ("heard", "green")}
 RATE = "$__rate_interval"
-STAGES = ("perceive", "fuse", "notify", "deliver")
+STAGES = ("perceive", "fuse", "health", "notify", "deliver")
 
 
 def dashboards() -> Iterator[Dashboard]:
@@ -33,6 +33,8 @@ def fleet() -> Dashboard:
         stat("not seen", "count(camera:lookout_sight:state == 1) or vector(0)", bad_from=1),
         stat("not heard", "count(camera:lookout_hearing:state == 1) or vector(0)",
              about="Connected cameras without a microphone are among them."),
+        stat("in a bad state", "count(max by (camera) (lookout_camera_condition) == 1) or vector(0)", bad_from=1,
+             about="Frozen, black, covered, defocused, moved, late, by a wrong clock, or without picture or sound."),
         stat("alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)', bad_from=1),
         stat("events within the hour", 'sum(increase(lookout_events_total{kind="open"}[1h]))'),
         timeline("sight", {"{{camera}}": "camera:lookout_sight:state"}, SIGHT),
@@ -65,6 +67,8 @@ def camera() -> Dashboard:
         graph("lag", "s", {"lag": f"camera:lookout_lag:seconds{{{one}}}"}),
         graph("sound level", "dB", {"level": f"max(lookout_audio_level_dbfs{{{one}}})"}, about="0 is full scale."),
         graph("sound ahead of picture", "s", {"skew": f"max(lookout_audio_video_skew_seconds{{{one}}})"}),
+        graph("wrong with it", "short", {
+            "{{condition}}": f"max by (condition) (lookout_camera_condition{{{one}}}) or vector(0)"}),
         graph("compressed media", "Bps", {"media": f"sum(rate(lookout_segment_bytes_total{{{one}}}[{RATE}]))"}),
         graph("segments", "short", {"segments a second": f"sum(rate(lookout_segments_total{{{one}}}[{RATE}]))"}),
         graph("trouble with the source", "short", {
