@@ -131,6 +131,7 @@ def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_unlabelled_videos_teach_beforehand_and_a_broken_one_is_reported(
         data: Path, trained: tuple[Bundle, list[Problem]], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     videos = tmp_path / "videos"
