@@ -112,7 +112,7 @@ def draw(why: Why, path: Path) -> None:
     _sound(canvas, why)
     _score(canvas, why)
     for x in span:
-        canvas.line([(x, STRIP.bottom), (x, SCORE.bottom)], ALARM, 1.5)
+        canvas.line([(x, SOUND.top - 6), (x, SCORE.bottom)], ALARM, 1.5)
     for time_ns in axis.ticks():
         canvas.line([(axis.x(time_ns), SCORE.bottom), (axis.x(time_ns), SCORE.bottom + 5)], FAINT, 1)
         canvas.text(axis.x(time_ns), SCORE.bottom + 9, axis.written(time_ns), 14, FAINT, "ma")
