@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -88,6 +89,19 @@ class HealthServer:
         wrong = [f"{name}: {found}\n" for name, check in self._checks[path].items() if (found := _found(check))]
         status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
         return status, "text/plain; charset=utf-8", ("".join(wrong) or "ok\n").encode()
+
+
+def begin_health(metrics: Metrics, host: str, port: int | None, stack: ExitStack) -> HealthServer | None:
+    """Serve until `stack` is left; without a port nothing is served.
+
+    Raises:
+        SettingsError: the port cannot be had.
+    """
+    if port is None:
+        return None
+    server = stack.enter_context(HealthServer(metrics, host=host, port=port))
+    log.info("metrics on http://%s:%d/metrics", host, server.port)
+    return server
 
 
 def _found(check: Check) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -28,7 +27,7 @@ from operators.notify.rules import check_rules
 from pipeline.board import Board
 from pipeline.event_lines import EventLines
 from pipeline.evidence.begin import Kept, begin_evidence, links_of
-from pipeline.health import HealthServer, beating
+from pipeline.health import beating, begin_health
 from pipeline.local import Local, OneAtATime, Outcome
 from pipeline.metrics import Metrics
 from pipeline.settings import LookoutSettings
@@ -38,8 +37,6 @@ from pipeline.topology import Parts, topics
 from pipeline.tracing.begin import begin_tracing
 from pipeline.view import PlainView, TerminalView
 from pipeline.watcher import Watcher, Watchers
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,9 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
     with ExitStack() as stack:
         tracing = begin_tracing(settings.traces, clock)
         stack.callback(tracing.close)
-        health = _health(settings, metrics, built, stack)
+        health = begin_health(metrics, settings.metrics.host, settings.metrics.port, stack)
+        if health:
+            health.must_be_ready("model", lambda: None if built.is_set() else "not loaded yet")
         stack.enter_context(OneAtATime(options.data))
         log_ = EmbeddedLog(options.data)
         stack.callback(log_.close)
@@ -120,7 +119,7 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         watcher = Watchers((board, metrics, *options.extra, *([] if live else [PlainView()])))
         parts = Parts(settings, bundle, clock, outbox, kept.keeper if kept else None, tracing,
                       on_fallback=lambda engine, _: metrics.on_fallback(engine), on_engine=metrics.on_engine)
-        local = Local(parts, log_, watcher, stop, lines, lambda: kept.keeper.pending if kept else 0)
+        local = Local(parts, log_, watcher, stop, lines)
         metrics.expect(stages=local.beats, endpoints=[sink.name for sink in sinks])
         built.set()
         if health:
@@ -131,17 +130,6 @@ def watch(settings: LookoutSettings, options: WatchOptions, console: Console,
         with stopped_by_signals(stop):
             outcome = local.run(lambda: _tick(local, board, metrics, outbox, kept))
     return Report(outcome, board, deliveries, (clock.monotonic_ns() - started_ns) / NS_PER_S)
-
-
-def _health(settings: LookoutSettings, metrics: Metrics, built: threading.Event, stack: ExitStack,
-            ) -> HealthServer | None:
-    """Serve metrics and health until `stack` is left, if that is wanted; ready once everything is built."""
-    if settings.metrics.port is None:
-        return None
-    health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
-    health.must_be_ready("model", lambda: None if built.is_set() else "not loaded yet")
-    log.info("metrics on http://%s:%d/metrics", settings.metrics.host, health.port)
-    return health
 
 
 def _check(settings: LookoutSettings, options: WatchOptions, bundle: Bundle, clock: Clock) -> None:

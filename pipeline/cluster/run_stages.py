@@ -18,7 +18,7 @@ from operators.notify.rules import check_rules
 from pipeline.background import in_background
 from pipeline.cluster.capture_stage import CaptureStage
 from pipeline.evidence.begin import begin_evidence, links_of
-from pipeline.health import HealthServer, beating
+from pipeline.health import beating, begin_health
 from pipeline.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.sinks import made_sinks, sink_names
@@ -80,11 +80,9 @@ def run_stages(names: Sequence[str], settings: LookoutSettings, data: Path,
         tracing = begin_tracing(settings.traces, clock)
         stack.callback(tracing.close)
         stages = _built(names, settings, log_, data, clock, metrics, tracing, stack)
-        if settings.metrics.port is not None:
-            health = stack.enter_context(HealthServer(metrics, host=settings.metrics.host, port=settings.metrics.port))
+        if health := begin_health(metrics, settings.metrics.host, settings.metrics.port, stack):
             for stage in stages:
                 health.must_live(stage.name, beating(stage.beat_ns, clock))
-            log.info("metrics on http://%s:%d/metrics", settings.metrics.host, health.port)
         with stopped_by_signals(stop):
             return _run(stages, stop)
 
