@@ -17,7 +17,7 @@ from pipeline.background import Running, in_background
 from pipeline.capture_worker import CaptureWorker
 from pipeline.event_lines import EventLines
 from pipeline.topics.base import Log
-from pipeline.topology import EVENTS, Parts, stages
+from pipeline.topology import ALERTS, EVENTS, EVIDENCE, Parts, stages
 from pipeline.watcher import Watcher
 from pipeline.worker import Worker
 
@@ -40,7 +40,7 @@ class Local:
     """Runs cameras and stages until every file has ended and been worked through, or until stopped."""
 
     def __init__(self, parts: Parts, log_: Log, watcher: Watcher, stop: threading.Event,
-                 lines: Sequence[EventLines] = (), unfinished: Callable[[], int] = lambda: 0) -> None:
+                 lines: Sequence[EventLines] = ()) -> None:
         """Build every stage; nothing runs before `run`.
 
         Args:
@@ -49,13 +49,12 @@ class Local:
             watcher: told what every stage does.
             stop: set from anywhere, it ends the run: cameras first, each stage after the batch under way.
             lines: where events are written besides.
-            unfinished: how much a stage still has to do of what it has read.
 
         Raises:
             BackendError: the model cannot be served.
         """
         self._log, self._parts, self._lines, self._stop = log_, parts, lines, stop
-        self._unfinished, self._stages = unfinished, stages(parts.settings)
+        self._stages = stages(parts.settings)
         self._stop_stages = threading.Event()
         self._workers = {
             stage.lane.stage: Worker(stage.lane, stage.build(parts), log_, parts.clock, watcher, parts.tracing)
@@ -101,7 +100,12 @@ class Local:
         """Whether a stage has still to read or to finish; in the order of the flow, so that none hides on its way."""
         groups = [(stage.lane.stage, stage.lane.consumes) for stage in self._stages]
         groups += [(lines.group, EVENTS) for lines in self._lines]
-        return any(any(self._log.lag(group, topic).values()) for group, topic in groups) or self._unfinished() > 0
+        return any(any(self._log.lag(group, topic).values()) for group, topic in groups) or self._evidence_left()
+
+    def _evidence_left(self) -> bool:
+        """Whether evidence is still to be made: the log knows, also of what a run before has left."""
+        return EVIDENCE in self._workers and any(
+            self._log.state(EVIDENCE, partition) for partition in range(self._log.partitions(ALERTS)))
 
     def _drain(self, on_tick: Callable[[], None], pause: threading.Event) -> None:
         """Give the alerts under way a moment; those that need longer are kept for the next run."""

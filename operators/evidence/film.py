@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import av
 import numpy as np
@@ -17,28 +17,17 @@ Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 def pictures_at(clip: Clip, times_ns: Sequence[int]) -> list[Picture]:
-    """For each time, in rising order, the picture that was shown then: the first one for what is before it.
+    """For each time the picture that was shown then: the first one for what is before it.
 
     Raises:
-        MediaError: there are no pictures, or none can be decoded.
+        MediaError: there are no pictures, or one cannot be decoded.
     """
-    found: list[Picture] = []
-    newest: av.VideoFrame | None = None
     try:
         with av.open(clip.path) as container:
-            for time_ns, frame in _frames(container, clip):
-                while newest is not None and len(found) < len(times_ns) and time_ns > times_ns[len(found)]:
-                    found.append(_rgb(newest))
-                newest = frame
-                if len(found) == len(times_ns):
-                    return found
+            return [_picture_at(container, clip, time_ns) for time_ns in times_ns]
     except (av.FFmpegError, ValueError) as error:
         message = f"the clip's pictures cannot be decoded: {error}"
         raise MediaError(message) from error
-    if newest is None:
-        message = "the clip has no pictures"
-        raise MediaError(message)
-    return found + [_rgb(newest)] * (len(times_ns) - len(found))
 
 
 def sound_of(clip: Clip, rate_hz: int) -> NDArray[np.float32] | None:
@@ -63,16 +52,19 @@ def sound_of(clip: Clip, rate_hz: int) -> NDArray[np.float32] | None:
     return sound
 
 
-def _frames(container: InputContainer, clip: Clip) -> Iterator[tuple[int, av.VideoFrame]]:
-    if container.streams.video:
-        container.streams.video[0].thread_type = "AUTO"
-        for frame in container.decode(video=0):
-            if frame.pts is not None and frame.time_base is not None:
-                yield clip.start_ns + ticks_to_ns(frame.pts, frame.time_base), frame
-
-
-def _rgb(frame: av.VideoFrame) -> Picture:
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+def _picture_at(container: InputContainer, clip: Clip, time_ns: int) -> Picture:
+    """Decodes from the keyframe before on."""
+    container.seek(max(0, time_ns - clip.start_ns) * av.time_base // NS_PER_S)
+    newest: av.VideoFrame | None = None
+    for frame in container.decode(container.streams.video[:1]):
+        if isinstance(frame, av.VideoFrame) and frame.pts is not None and frame.time_base is not None:
+            if newest is not None and clip.start_ns + ticks_to_ns(frame.pts, frame.time_base) > time_ns:
+                break
+            newest = frame
+    if newest is None:
+        message = "the clip has no pictures"
+        raise MediaError(message)
+    return newest.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def _place(sound: NDArray[np.float32], start: int, piece: NDArray[np.float32]) -> None:

@@ -24,7 +24,7 @@ LOOK_EVERY_NS = NS_PER_S  # between two looks at whether an event's media has co
 RETRY_NS = 15 * NS_PER_S  # after the storage failed
 TRIES = 4
 SWEEP_EVERY_NS = 600 * NS_PER_S
-MAX_PENDING = 1000  # events waited for; of more, evidence is not made
+MAX_PENDING = 500  # events waited for; of more, evidence is not made
 
 
 class Pending(msgspec.Struct):
