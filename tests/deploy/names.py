@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.settings import LookoutSettings
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((DEPLOY / "prometheus/lookout.rules.yml").read_text())["groups"]
     for rule in group["rules"]]

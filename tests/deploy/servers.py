@@ -6,6 +6,7 @@ import http.client
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +14,21 @@ from urllib.parse import urlencode
 
 import yaml
 
+from tests.deploy.composition import SERVICES
+from tests.deploy.names import DEPLOY
 from tests.rtsp import free_port, wait_for_port
 
 HISTORY_S = 300.0
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+
+
+def composed(service: str, folders: Mapping[str, Path]) -> list[str]:
+    """The arguments that deploy/compose.yaml gives to a service, in folders of this machine."""
+    def here(argument: str) -> str:
+        flag, _, value = argument.partition("=")
+        folder = next((folder for folder in folders if value.startswith(folder)), None)
+        return f"{flag}={folders[folder]}{value.removeprefix(folder)}" if folder else argument
+
+    return [here(argument) for argument in SERVICES[service]["command"]]
 
 
 class Server:
@@ -62,6 +74,7 @@ class Prometheus(Server):
         self._folder = folder
         config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
         config["global"] = {"scrape_interval": "2s", "evaluation_interval": "2s"}
+        del config["scrape_configs"][0]["dns_sd_configs"]
         config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{target}"]}]
         config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
         rules = yaml.safe_load((DEPLOY / "prometheus/lookout.rules.yml").read_text())
@@ -73,8 +86,9 @@ class Prometheus(Server):
         (folder / "lookout.rules.yml").write_text(yaml.safe_dump(rules))
 
     def command(self) -> list[str]:
-        return ["prometheus", f"--config.file={self._folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={self._folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{self.port}"]
+        return ["prometheus", *composed("prometheus", {"/etc/prometheus": self._folder, "/prometheus":
+                                                       self._folder / "tsdb"}),
+                f"--web.listen-address=127.0.0.1:{self.port}"]
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """Every series' labels and value, now."""
@@ -99,6 +113,6 @@ class Alertmanager(Server):
         (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
 
     def command(self) -> list[str]:
-        return ["prometheus-alertmanager", f"--config.file={self._folder / 'alertmanager.yml'}",
-                f"--storage.path={self._folder / 'alertmanager'}", "--cluster.listen-address=",
+        return ["prometheus-alertmanager", *composed("alertmanager", {"/etc/alertmanager": self._folder,
+                                                                      "/alertmanager": self._folder / "silences"}),
                 f"--web.listen-address=127.0.0.1:{self.port}"]

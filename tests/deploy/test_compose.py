@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import typer
 import yaml
 from compose_spec import PyCompose
 from kafka import KafkaAdminClient
@@ -22,16 +20,13 @@ from typing_extensions import override
 
 from operators.capture.source import parse
 from pipeline import settings
-from pipeline.cli import app
-from pipeline.cluster.run_stages import STAGE_NAMES
+from pipeline.cluster.run_stages import NAMES
+from tests.deploy.composition import COMPOSE, GRACE_S, OURS, RUNNING, SERVICES
+from tests.deploy.names import DEPLOY, PROJECT, check_command
 from tests.end_to_end.lookout import command, lines
 from tests.kafka.broker import Broker, missing
 from tests.rtsp import free_port, wait_for_port
 
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
-COMPOSE = (DEPLOY / "compose.yaml").read_text()
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"] == "lookout"}
 CONFIG = "/etc/lookout/cluster.yaml"
 PATIENCE_S = 150.0
 
@@ -66,35 +61,75 @@ def test_one_service_builds_the_image_of_all_others_from_files_that_are_there() 
     (build,) = [service["build"] for service in OURS.values() if "build" in service]
     dockerfile = (DEPLOY / build["context"] / build["dockerfile"]).read_text()
     assert set(build["args"]) <= set(re.findall(r"^ARG (\w+)", dockerfile, re.MULTILINE))
-    extras = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = PROJECT["optional-dependencies"]
     assert "demo" in build["args"]["EXTRAS"].split(",")
     assert set(build["args"]["EXTRAS"].split(",")) <= extras.keys()
     assert all(service["pull_policy"] == "never" for service in OURS.values())
 
 
+def test_every_image_is_pinned_to_the_version_that_tests_know() -> None:
+    for service in SERVICES.values():
+        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", service["image"])
+    assert {service["image"] for service in OURS.values()} == {f"lookout:{PROJECT['version']}"}
+    (sdk,) = [item for item in PROJECT["optional-dependencies"]["test"] if item.startswith("grafana-foundation-sdk")]
+    assert SERVICES["grafana"]["image"].partition(":")[2] == sdk.rpartition("!")[2]
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - {"kafka"})  # whose image writes its configuration when it starts
+def test_it_cannot_write_but_where_it_must_and_has_no_privileges(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if name not in OURS:  # whose user is that of the image
+        assert int(service["user"].partition(":")[0]) > 0
+
+
 def test_volumes_and_files_that_are_mounted_exist() -> None:
     named = set(yaml.safe_load(COMPOSE)["volumes"])
-    for service in SERVICES.values():
-        for volume in service.get("volumes", ()):
-            source, target = volume.split(":")[:2]
-            assert (DEPLOY / source).is_file() if source.startswith(".") else source in named
-            assert not source.startswith(".") or target == CONFIG
+    mounted = [volume.split(":") for service in SERVICES.values() for volume in service.get("volumes", ())]
+    for source, target, *how in mounted:
+        assert (DEPLOY / source).exists() if source.startswith(".") else source in named
+        assert not source.startswith(".") or how == ["ro"]
+        assert (DEPLOY / source).is_dir() or target == CONFIG or source in named
+    assert named == {source for source, *_ in mounted} & named
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_its_command_and_flags_exist(name: str) -> None:
-    arguments, known = list(OURS[name]["command"]), typer.main.get_command(app)
-    while hasattr(known, "commands"):
-        known = known.commands[arguments.pop(0)]
-    flags = {flag for parameter in known.params for flag in parameter.opts}
-    assert {argument for argument in arguments if argument.startswith("--")} <= flags
+    check_command(OURS[name]["command"])
 
 
-def test_every_stage_has_a_service_that_waits_for_the_topics() -> None:
-    running = {service["command"][1]: service for service in OURS.values() if service["command"][0] == "run"}
-    assert running.keys() == set(STAGE_NAMES)
-    for service in running.values():
+def test_every_stage_has_a_service_that_waits_for_the_topics_and_may_finish_its_batch() -> None:
+    assert RUNNING.keys() == set(NAMES)
+    for service in RUNNING.values():
         assert service["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
+        assert service["stop_grace_period"] == f"{GRACE_S}s"
+
+
+def test_who_watches_finds_what_it_watches() -> None:
+    prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    ((found,),) = [scrape["dns_sd_configs"] for scrape in prometheus["scrape_configs"]]
+    assert set(found["names"]) == {"lookout", *RUNNING}
+    assert found["port"] == settings.load(DEPLOY / "cluster.yaml", {}).metrics.port
+    targets = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    for name, address in (("alertmanager", targets[0]), ("prometheus", urlsplit(source["url"]).netloc)):
+        port = address.removeprefix(f"{name}:")
+        assert SERVICES[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+        assert f"localhost:{port}/" in SERVICES[name]["healthcheck"]["test"][-1]
+    assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+
+
+def test_grafana_finds_its_provisioning_and_the_dashboards() -> None:
+    mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["grafana"]["volumes"]}
+    provided = DEPLOY / mounted["/etc/grafana/provisioning"]
+    (provider,) = yaml.safe_load((provided / "dashboards/lookout.yml").read_text())["providers"]
+    boards = DEPLOY / mounted[provider["options"]["path"]]
+    (source,) = yaml.safe_load((provided / "datasources/prometheus.yml").read_text())["datasources"]
+    for board in boards.glob("*.json"):
+        assert set(re.findall(r'"type": "(\w+)",\s*"uid": "\${datasource}"', board.read_text())) == {source["type"]}
+    assert list(boards.glob("*.json"))
 
 
 def test_addresses_lead_to_services_that_listen_there() -> None:
@@ -131,12 +166,27 @@ class ComposedBroker(Broker):
         return []
 
 
+def page(port: int, path: str) -> tuple[int, bytes]:
+    """A page of a process, as a probe asks for it; 0 where nobody listens yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except ConnectionError:
+        return 0, b""
+    finally:
+        connection.close()
+
+
 @contextmanager
-def composed(tmp_path: Path, broker: Broker, camera_port: int) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """The composition as processes; those that end by themselves have done so."""
+def composed(tmp_path: Path, broker: Broker, camera_port: int,
+             pages: dict[str, int]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The composition as processes; those that end by themselves have done so. Ports of their pages go into `pages`."""
     config = tmp_path / "cluster.yaml"
     config.write_text((DEPLOY / "cluster.yaml").read_text().replace("kafka:9092", broker.address)
-                      .replace("host: 0.0.0.0", "host: 127.0.0.1").replace("port: 9000", "port: 0"))
+                      .replace("host: 0.0.0.0", "host: 127.0.0.1").replace("port: 9000", "port: 0")
+                      .replace("url: /data", f"url: {tmp_path}/data"))
     here = {CONFIG: str(config), "/data": str(tmp_path / "data"), "0.0.0.0:8554": f"127.0.0.1:{camera_port}",
             OURS["cameras"]["command"][2]: OURS["cameras"]["command"][2].replace(
                 "camera:8554", f"127.0.0.1:{camera_port}")}
@@ -145,16 +195,22 @@ def composed(tmp_path: Path, broker: Broker, camera_port: int) -> Iterator[dict[
         for name, service in sorted(OURS.items(), key=lambda item: ("camera", "topics", "cameras").index(item[0])
                                     if item[0] in ("camera", "topics", "cameras") else 3):
             words = [here.get(word, word) for word in service["command"]]
+            if name in RUNNING:
+                pages[name] = free_port()
+                words += ["--metrics-port", str(pages[name])]
             with (tmp_path / f"{name}.out").open("wb") as out, (tmp_path / f"{name}.err").open("wb") as err:
                 processes[name] = subprocess.Popen(command(*words), stdout=out, stderr=err)
             if "restart" not in service:
                 assert processes.pop(name).wait(PATIENCE_S) == 0, (tmp_path / f"{name}.err").read_text()
         yield processes
-    finally:
         for process in processes.values():
             process.terminate()
+        for name, process in processes.items():
+            assert process.wait(GRACE_S) == 0 or name not in RUNNING, (tmp_path / f"{name}.err").read_text()
+    finally:
         for process in processes.values():
-            process.wait(60)
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.slow
@@ -168,8 +224,8 @@ def test_its_commands_deliver_an_alert_of_the_demo_camera(tmp_path: Path) -> Non
         ((_, taken),) = admin.describe_configs([ConfigResource("BROKER", "1")], config_filter="all")["broker"].items()
         admin.close()
         assert properties().keys() <= taken.keys(), "Kafka knows all of them"
-        port = free_port()
-        with composed(tmp_path, broker, port) as processes:
+        port, pages = free_port(), dict[str, int]()
+        with composed(tmp_path, broker, port, pages) as processes:
             wait_for_port(port, processes["camera"], PATIENCE_S)
             deadline_s, told = time.monotonic() + PATIENCE_S, tmp_path / "deliver.out"
             while not told.read_bytes().endswith(b"\n"):
@@ -179,5 +235,8 @@ def test_its_commands_deliver_an_alert_of_the_demo_camera(tmp_path: Path) -> Non
                 time.sleep(0.1)
             alert, *_ = lines(told.read_text())
             assert (alert["data"]["camera"], alert["data"]["label"]) == ("street", "siren")
+            for name in RUNNING:
+                assert page(pages[name], "/healthz") == page(pages[name], "/readyz") == (200, b"ok\n"), name
+                assert b"lookout_build_info" in page(pages[name], "/metrics")[1]
     finally:
         broker.stop()

@@ -22,7 +22,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from tests.deploy.servers import DEPLOY, Alertmanager, Prometheus
+from tests.deploy.names import DEPLOY
+from tests.deploy.servers import Alertmanager, Prometheus
 from tests.end_to_end.lookout import command
 from tests.operators.notify.receiver import Receiver
 from tests.rtsp import RtspServer, free_port

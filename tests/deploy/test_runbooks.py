@@ -7,14 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-import yaml
 
-from pipeline.cluster.run_stages import STAGE_NAMES
+from pipeline.cluster.run_stages import NAMES
+from tests.deploy.composition import SERVICES
 from tests.deploy.names import ALERTS, DEPLOY, RECORDED, ROOT, check_command, exposed, setting_names
 
 RUNBOOKS = sorted((DEPLOY / "runbooks").glob("*.md"))
 HEADINGS = ["What it means", "Who is hit", "Look first", "Mend", "Silence"]
-SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 
 
 def test_every_alert_has_one_and_leads_to_it() -> None:
@@ -46,7 +45,7 @@ def test_its_commands_exist(path: Path) -> None:
         elif program == "docker":
             assert any(word.partition("=")[0] in SERVICES for word in words), line
         elif component := re.search(r"component=(\w+)", line):
-            assert component[1] in STAGE_NAMES, line
+            assert component[1] in NAMES, line
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
