@@ -35,7 +35,7 @@ class Looker:
         self._second = second
         rows, before = rows_of(frame), self._before
         self._before = rows
-        return measured(time_ns, frame, rows, before)
+        return measured(time_ns, frame, rows, before if before is not None and before.shape == rows.shape else None)
 
 
 def rows_of(frame: av.VideoFrame) -> Rows:
@@ -61,11 +61,12 @@ def measured(time_ns: int, frame: av.VideoFrame, rows: Rows, before: Rows | None
     grain, wide = np.zeros_like(levels[::ROWS // LAYOUT[0]]), np.zeros_like(areas)
     np.abs(levels[::ROWS // LAYOUT[0], 1:] - levels[::ROWS // LAYOUT[0], :-1], out=grain[:, 1:])
     wide[:, WIDE_AREAS:] = areas[:, WIDE_AREAS:] - areas[:, :-WIDE_AREAS]
+    change, calm = _change(rows[:, :across * area_px], before)
     layout = np.rint(16.0 * np.log2(1.0 + _parts(edges))).astype(np.uint8)  # at most 16 * 9
     return Look(time_ns=time_ns, width_px=frame.width, height_px=frame.height,
                 luma=_most(_parts(areas)), grain=_most(_parts(grain)),
                 detail=round(_edges(grain) / max(_edges(wide), 1e-3), 5),
-                change=_change(rows, before), layout=layout.tobytes())
+                change=change, calm=calm, layout=layout.tobytes())
 
 
 def _parts(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,11 +83,15 @@ def _most(parts: NDArray[np.float32]) -> float:
     return round(float(np.partition(parts, most, axis=None)[most]), 3)
 
 
-def _change(rows: Rows, before: Rows | None) -> float | None:
-    if before is None or before.shape != rows.shape:
-        return None
+def _change(rows: Rows, before: Rows | None) -> tuple[float | None, float | None]:
+    """The mean difference, and that in the calmest fifth of the parts; None where there is nothing to compare."""
+    if before is None:
+        return None, None
+    before = before[:, :rows.shape[1]]
     apart = np.maximum(rows, before) - np.minimum(rows, before)  # never below 0, so that 8 bits hold it
-    return round(float(apart.mean()), 4)
+    parts = _parts(apart.astype(np.float32))
+    least = parts.size * LEAST // 100
+    return round(float(parts.mean()), 4), round(float(np.partition(parts, least, axis=None)[least]), 4)
 
 
 def _edges(steps: NDArray[np.float32]) -> float:

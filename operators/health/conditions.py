@@ -27,7 +27,7 @@ from operators.records import Condition, Embedding, Look
 CLEAR = 0.8
 WORST = 10.0
 
-FROZEN_CHANGE = 0.1
+FROZEN_CHANGE, FROZEN_CALM = 0.1, 0.25  # the second of the usual noise: encoders go on refining a still picture
 BLACK_LUMA, BLACK_GRAIN = 24.0, 0.5
 DARK_LUMA = 40.0  # too little light to compare with what is seen by day; it was 66 at least
 COVERED_EDGES, EDGES_NEEDED = 0.25, 0.8  # the second in levels: a view without edges cannot lose them
@@ -69,13 +69,18 @@ def of_look(look: Look, view: View) -> Measures:
     covered, light = _covered(look, view), look.luma >= DARK_LUMA
     clear = light and covered is not None and covered < CLEAR
     black = min(_ratio(BLACK_LUMA, look.luma), _ratio(BLACK_GRAIN, look.grain))
+    still = max(FROZEN_CHANGE, FROZEN_CALM * view.calm if clear else 0.0)  # what is seen has its own noise
     return {
-        "frozen": None if look.change is None or black >= 1 else _ratio(FROZEN_CHANGE, look.change),
+        "frozen": None if look.change is None or black >= 1 else _ratio(still, look.change),
         "black": black,
         "covered": covered if light or black < 1 and look.grain < BLACK_GRAIN else None,  # else the light may be off
         "defocused": _defocused(look, view) if clear else None,
         "moved": _ratio(MOVED_AGREEMENT, view.agreement(look)) if clear else None,
     }
+
+
+def _frozen_from(view: View, *, like_itself: bool) -> float:
+    return max(FROZEN_CHANGE, FROZEN_CALM * view.calm if like_itself else 0.0)
 
 
 def _covered(look: Look, view: View) -> float | None:

@@ -77,7 +77,7 @@ class HealthMonitor(Operator[Embedding, Event]):
                 del self._cameras[camera]
                 self._changed.add(camera)
             elif state.live and state.watched and now_ns - since_ns >= self._patience_ns(since_ns):
-                yield from self._miss(camera, state, max(now_ns, state.end_ns))
+                yield from self._miss(camera, state, now_ns)
 
     @override
     def snapshot(self) -> Mapping[str, bytes]:
@@ -99,12 +99,13 @@ class HealthMonitor(Operator[Embedding, Event]):
         others_go_on = self._came_ns is not None and (alone or self._came_ns - since_ns >= self._silent_ns // 2)
         return self._silent_ns if others_go_on else self._all_silent_ns
 
-    def _miss(self, camera: str, state: CameraState, time_ns: int) -> Iterator[Event]:
+    def _miss(self, camera: str, state: CameraState, now_ns: int) -> Iterator[Event]:
         """Nothing comes from the camera: neither picture nor sound, but that is one condition and not two."""
         name: Condition = "no_video" if state.seen_ns is not None or not state.sound.listened_s else "no_audio"
         if name in self._of_camera(camera).off:
             return
         tracker = state.trackers.setdefault(name, Tracker(start_ns=state.end_ns))
+        time_ns = max(now_ns, state.end_ns + seconds_to_ns(TIMINGS[name].onset_s))  # by a clock that is ahead of ours
         if kind := tracker.follow(WORST, time_ns, TIMINGS[name]):
             yield self._event(camera, state, name, tracker, kind, time_ns)
             self._changed.add(camera)
@@ -145,7 +146,7 @@ class HealthMonitor(Operator[Embedding, Event]):
         strange = [name for name in ("covered", "defocused", "moved") if (measures[name] or 0.0) >= CLEAR]
         if strange:
             state.other.learn(look)
-        elif look.luma >= DARK_LUMA:
+        elif look.luma >= DARK_LUMA and (measures["frozen"] or 0.0) < CLEAR:
             state.view.learn(look)
             state.other.looks = 0
         for name in ("defocused", "moved"):

@@ -48,7 +48,8 @@ def used(clock: ManualClock | None = None) -> Metrics:
                                               dropped={"late": 3})})
     metrics.expect(stages=["fuse"], endpoints=["guard"])
     metrics.on_engine("fusion", "openvino", "bf16")
-    for record in (a_segment(), an_event(), an_alert(), msgspec.structs.replace(an_alert(), escalated=True),
+    for record in (a_segment(), an_event(), an_event(label="camera_black"), an_alert(),
+                   msgspec.structs.replace(an_alert(), escalated=True),
                    Suppressed(rule="default", reason="cooldown", event=an_event("close")),
                    an_embedding(health=Health(frames=25, sampled=4, decode_errors=2, level_dbfs=-30.5,
                                               shed={"sampling": 5, "overload": 3}, skew_ns=40_000_000))):
@@ -96,6 +97,8 @@ def test_everything_reported_is_counted() -> None:
         ("lookout_decode_errors_total", ("lobby",)): 2,
         ("lookout_audio_level_dbfs", ("lobby",)): -30.5,
         ("lookout_audio_video_skew_seconds", ("lobby",)): 0.04,
+        ("lookout_camera_condition", ("lobby", "black")): 1,
+        ("lookout_camera_conditions_total", ("lobby", "black")): 1,
         ("lookout_stage_latency_seconds_sum", ("fuse",)): 0.02,
         ("lookout_stage_batch_size_sum", ("fuse",)): 3,
         ("lookout_stage_records_received_total", ("fuse",)): 8,
@@ -275,7 +278,7 @@ def test_the_table_says_exactly_what_is_exposed() -> None:
 
 def test_names_carry_their_unit() -> None:
     units = ("_seconds", "_bytes", "_total", "_dbfs", "_records", "_size", "_info", "_connected", "_pending",
-             "_assigned")
+             "_condition", "_assigned")
     for row in Metrics().table():
         assert row.name.startswith("lookout_")
         assert row.name.endswith(units)

@@ -50,3 +50,23 @@ def test_whatever_the_network_does_segments_tile(media: Media, delays_ms: list[i
         assert segment.media_start_ns is None
         assert segment.sequence == 0 or abs(segment.duration_ns - S) <= S // 100
         assert segment.received_ns > WALL_NS
+
+
+def test_a_segment_says_how_much_later_its_sound_came_and_who_was_stopped(media: Media) -> None:
+    path = media("net.mkv", seconds=8, audio_codec="aac")
+    wanted, clock, session_clock = CameraSettings(source=str(path)), ManualClock(WALL_NS), LiveClock()
+    reader = Reader(parse(str(path)), wanted, clock)
+    session = Session("door", "s", wanted, replace(reader.header, ends=False, zero_ns=None), session_clock, clock,
+                      skip=0, errors=Counter(), dropped=Counter())
+    delays_ms = {"audio": 700, "video": 40}
+    packets = [replace(packet, received_ns=WALL_NS + (packet.pts_ns or 0) + delays_ms[packet.track.kind] * MS,
+                       captured_ns=WALL_NS + (packet.pts_ns or 0) - 60 * S) for packet in reader.packets()]
+    segments: list[Segment] = []
+    for packet in sorted(packets, key=lambda packet: packet.received_ns):
+        segments += session.push(packet)
+    segments += session.flush(stopped=True)
+    session.close()
+    reader.close()
+    assert {segment.sound_late_ns for segment in segments} == {660 * MS}
+    assert {segment.ahead_ns for segment in segments} == {-60 * S - 40 * MS}, "as the quickest of them says"
+    assert [segment.stopped for segment in segments] == [False] * (len(segments) - 1) + [True]

@@ -205,3 +205,25 @@ def test_rules_that_cannot_work_are_refused(rules: list[RuleSettings], says: str
 def test_settings_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(wrong, RuleSettings)
+
+
+def test_without_rules_what_is_wrong_with_a_camera_is_told_too_but_not_every_minute() -> None:
+    watched = Watched()
+    alerts = watched.give(*life(label="camera_black"), *life(120, 124, label="camera_black"),
+                          *life(130, 134, label="camera_frozen"))
+    assert [(alert.rule, alert.event.label) for alert in alerts] == [
+        ("camera_health", "camera_black"), ("camera_health", "camera_frozen")]
+    assert watched.reasons == {("camera_health", "cooldown"): 1}
+
+
+def test_only_a_rule_that_asks_for_it_tells_what_is_wrong_with_a_camera() -> None:
+    events = [*life(label="camera_black"), *life(label="camera_moved"), *life(label="camera_x"), *life()]
+    rules = {"all_alertable": (), "one": ("camera_moved",), "any": ("camera_*",), "both": ("camera_*", "siren")}
+    told = {name: [alert.event.label for alert in Watched(RuleSettings(name=name, labels=labels)).give(*events)]
+            for name, labels in rules.items()}
+    assert told == {"all_alertable": ["siren"], "one": ["camera_moved"], "any": ["camera_black", "camera_moved"],
+                    "both": ["camera_black", "camera_moved", "siren"]}
+    check_rules([RuleSettings(name="a", labels=("camera_*", "camera_black", "siren"))], ALERTABLE, [])
+    for wrong in ("*", "camera_", "camera_x", "c*"):
+        with pytest.raises(SettingsError, match="labels"):
+            check_rules([RuleSettings(name="a", labels=(wrong,))], ALERTABLE, [])
