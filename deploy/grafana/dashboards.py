@@ -29,11 +29,13 @@ def fleet() -> Dashboard:
     """Is every camera seen and heard?"""
     return dashboard("lookout-fleet", "Lookout: fleet", "Every camera's sight and hearing, at a glance.", [
         stat("cameras", "count(max by (camera) (lookout_camera_connected))"),
-        stat("not connected", "count(max by (camera) (lookout_camera_connected) == 0) or vector(0)", bad_from=1),
-        stat("not seen", "count(camera:lookout_sight:state == 1) or vector(0)", bad_from=1),
-        stat("not heard", "count(camera:lookout_hearing:state == 1) or vector(0)",
+        stat("not connected", "count(max by (camera) (lookout_camera_connected) == 0) or vector(0)", bad_from=1,
+             span=3),
+        stat("not seen", "count(camera:lookout_sight:state == 1) or vector(0)", bad_from=1, span=3),
+        stat("not heard", "count(camera:lookout_hearing:state == 1) or vector(0)", span=3,
              about="Connected cameras without a microphone are among them."),
         stat("in a bad state", "count(max by (camera) (lookout_camera_condition) == 1) or vector(0)", bad_from=1,
+             span=3,
              about="Frozen, black, covered, defocused, moved, late, by a wrong clock, or without picture or sound."),
         stat("alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)', bad_from=1),
         stat("events within the hour", 'sum(increase(lookout_events_total{kind="open"}[1h]))'),
@@ -68,7 +70,8 @@ def camera() -> Dashboard:
         graph("sound level", "dB", {"level": f"max(lookout_audio_level_dbfs{{{one}}})"}, about="0 is full scale."),
         graph("sound ahead of picture", "s", {"skew": f"max(lookout_audio_video_skew_seconds{{{one}}})"}),
         graph("wrong with it", "short", {
-            "{{condition}}": f"max by (condition) (lookout_camera_condition{{{one}}}) or vector(0)"}),
+            "{{condition}}": f"max by (condition) (lookout_camera_condition{{{one}}}) "
+                             'or label_replace(vector(0), "condition", "nothing", "", "")'}),
         graph("compressed media", "Bps", {"media": f"sum(rate(lookout_segment_bytes_total{{{one}}}[{RATE}]))"}),
         graph("segments", "short", {"segments a second": f"sum(rate(lookout_segments_total{{{one}}}[{RATE}]))"}),
         graph("trouble with the source", "short", {
@@ -99,7 +102,7 @@ def pipeline() -> Dashboard:
             "{{stage}}: waiting": "stage:lookout_stage_wait_seconds:p95_rate5m",
             "{{stage}}: a batch": "stage:lookout_stage_latency_seconds:p95_rate5m",
             "{{stage}}: committing": "stage:lookout_transaction_seconds:p95_rate5m",
-            "media to event": "lookout:segment_to_event_seconds:p95_rate5m"}, span=12),
+            "media to event": "lookout:segment_to_event_seconds:p95_rate5m"}, span=WIDTH),
         graph("records waiting", "short", {
             "{{stage}}: {{topic}}": "sum by (stage, topic) (lookout_consumer_lag_records)"},
             about="By what the members of each stage's group tell of their partitions."),

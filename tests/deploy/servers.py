@@ -53,14 +53,21 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def answers(self, path: str) -> bool:
+        """Whether it is as well as a health check wants it."""
+        return self._page(path)[0] == 200
+
     def get(self, path: str, **parameters: str) -> Any:
+        status, body = self._page(f"{path}?{urlencode(parameters)}")
+        assert status == 200, body
+        return json.loads(body)
+
+    def _page(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("GET", f"{path}?{urlencode(parameters)}")
+            connection.request("GET", path)
             answer = connection.getresponse()
-            body = answer.read()
-            assert answer.status == 200, body
-            return json.loads(body)
+            return answer.status, answer.read()
         finally:
             connection.close()
 

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
 
+from tests.deploy.composition import SERVICES
 from tests.deploy.names import DEPLOY
 from tests.deploy.servers import Alertmanager, Prometheus
 from tests.end_to_end.lookout import command
@@ -130,6 +132,12 @@ def rules() -> Iterator[tuple[str, str, set[str]]]:
         assert compared, rule["alert"]
         labels = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
         yield rule["alert"], compared[1], labels
+
+
+def test_the_compositions_health_checks_are_answered(running: Running) -> None:
+    servers = {"prometheus": running.prometheus, "alertmanager": running.alertmanager}
+    paths = {name: urlsplit(SERVICES[name]["healthcheck"]["test"][-1]).path for name in servers}
+    running.until(lambda: all(server.answers(paths[name]) for name, server in servers.items()), lambda: paths)
 
 
 def test_every_panel_and_every_rule_shows_something(running: Running) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.cluster.run_stages import NAMES
 from tests.deploy.composition import SERVICES
@@ -56,3 +59,15 @@ def test_its_series_and_settings_exist(path: Path) -> None:
     known = setting_names()
     for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)(?::[^`]*)?`", text):
         assert name in known, name
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: Debian's package prometheus")
+def test_prometheus_understands_every_query(tmp_path: Path) -> None:
+    asked = [line for path in RUNBOOKS for block in re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL)
+             for line in block.splitlines()]
+    assert len(asked) > len(RUNBOOKS)
+    rules = [{"record": f"runbook_{i}", "expr": line} for i, line in enumerate(asked)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": rules}]}))
+    run = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True,
+                         check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
