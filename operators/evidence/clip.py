@@ -29,6 +29,7 @@ OPTIONS: dict[Container, dict[str, str]] = {
     "mp4": {"movflags": "+faststart", "fflags": "+bitexact"},
     "matroska": {"fflags": "+bitexact"}}
 NANOSECONDS = Fraction(1, NS_PER_S)
+STRAY_NS = 2 * NS_PER_S  # a packet further outside of its segment is damaged
 ROUNDING_NS = 2_000_000  # segments know times to the millisecond: a smaller step between two sounds is none
 
 
@@ -114,10 +115,10 @@ def _chosen(container: InputContainer) -> list[Stream]:
 def _packets(container: InputContainer, segment: Segment) -> Iterator[tuple[str, _Packet]]:
     for packet in container.demux(*_chosen(container)):
         if packet.size and packet.pts is not None:
-            base = packet.time_base
-            yield packet.stream.type, _Packet(
-                segment.start_ns + ticks_to_ns(packet.pts, base), ticks_to_ns(packet.duration or 0, base),
-                packet.is_keyframe, bytes(packet))
+            time_ns = segment.start_ns + ticks_to_ns(packet.pts, packet.time_base)
+            if segment.start_ns - STRAY_NS <= time_ns <= segment.end_ns + STRAY_NS:
+                yield packet.stream.type, _Packet(
+                    time_ns, ticks_to_ns(packet.duration or 0, packet.time_base), packet.is_keyframe, bytes(packet))
 
 
 def _begin_at_keyframe(track: _Track) -> None:

@@ -120,6 +120,19 @@ def test_what_is_damaged_is_left_out_and_if_nothing_is_left_it_is_said(media: Me
         remux([msgspec.structs.replace(one, media=b"rubbish") for one in segments[:2]], tmp_path)
 
 
+def test_a_segment_that_lies_about_its_times_makes_no_clip_of_years(media: Media, tmp_path: Path) -> None:
+    segments = cut(media, "silent.mp4", {})
+    with av.open(io.BytesIO(segments[2].media), "r") as given, av.open(tmp_path / "lying.mkv", "w") as lying:
+        stream = lying.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.size and packet.pts is not None:
+                packet.stream, packet.pts, packet.dts = stream, packet.pts + 10**9, packet.pts + 10**9
+                lying.mux(packet)
+    liar = msgspec.structs.replace(segments[2], media=(tmp_path / "lying.mkv").read_bytes())
+    clip = remux([*segments[:2], liar, *segments[3:]], tmp_path)
+    assert packets_in(clip, "video") == packets_of(segments[:2] + segments[3:], "video")
+
+
 def test_where_the_tracks_change_the_longest_run_of_equal_ones_is_kept(media: Media, tmp_path: Path) -> None:
     with_sound, silent = cut(media, *BROWSER["h264-aac"]), cut(media, "silent.mp4", {})
     clip = remux([*with_sound[:2], *silent], tmp_path)

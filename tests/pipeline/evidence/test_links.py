@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import string
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +18,8 @@ from operators.clock import NS_PER_S
 from operators.cloudevent import EvidenceLinks, alert_to_cloudevent
 from operators.errors import SettingsError
 from operators.evidence.settings import ServeSettings
+from operators.notify.alertmanager import posted
+from operators.notify.stdout import Stdout, StdoutSettings
 from operators.notify.text import body_of
 from operators.notify.webhook import MAX_BODY_BYTES
 from operators.records import Sentiment
@@ -107,5 +111,10 @@ def test_an_alert_with_links_is_what_the_schema_says_and_small() -> None:
     assert len(msgspec.json.encode(message)) < MAX_BODY_BYTES // 4
 
 
-def test_people_are_told_the_links_too() -> None:
-    assert f"clip: {SIGNER.links(an_alert()).clip}" in body_of(an_alert(), SIGNER.links).splitlines()
+def test_every_kind_of_receiver_is_told_the_links() -> None:
+    """Webhooks are in tests/end_to_end/test_evidence.py."""
+    links, out = SIGNER.links(an_alert()), io.BytesIO()
+    Stdout(StdoutSettings(), out, links=SIGNER.links).deliver(an_alert())
+    assert json.loads(out.getvalue())["data"]["evidence"] == msgspec.structs.asdict(links)
+    assert posted(an_alert(), SIGNER.links)["annotations"].items() >= msgspec.structs.asdict(links).items()
+    assert f"clip: {links.clip}" in body_of(an_alert(), SIGNER.links).splitlines()
