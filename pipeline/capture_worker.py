@@ -77,7 +77,10 @@ class CaptureWorker:
                         break
         finally:
             self._hand_over(None, appending)
-            appending.result()
+            try:
+                appending.result()
+            finally:
+                self._log.release(self._writer)
 
     def _hand_over(self, segment: Segment | None, appending: Future[None]) -> bool:
         """Wait until there is room for it; False: nobody takes it any more."""

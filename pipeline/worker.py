@@ -46,7 +46,7 @@ class Worker:
         self._lane, self._operator, self._log, self._clock, self._watcher = lane, operator, log_, clock, watcher
         self._tracing, self._traced = tracing, Batch()
         self._partitions = log_.partitions(lane.consumes)
-        self._writer = self._new_writer()
+        self._writer = f"{lane.stage}-{secrets.token_hex(8)}"  # of this worker alone: another must not fence it
         self._in_hand = InHand(log_, lane.stage)
         self._state = OperatorState(lane, operator, log_, self._in_hand)
         self._most = lane.max_records
@@ -85,7 +85,7 @@ class Worker:
                     self._rewind_needed = True
                     self._most = max(1, self._most // 2)  # it may have taken too long for the group's patience
                     if self._fenced:  # not once and by the group: a log that was long out of reach gave the name up
-                        self._writer = self._new_writer()
+                        self._log.release(self._writer)
                     self._fenced = True
                 except LogUnavailable as error:
                     self._watcher.on_retry(self._lane.stage, LogUnavailable.__name__)
@@ -110,10 +110,6 @@ class Worker:
                 self._beat_ns = self._clock.monotonic_ns()
                 if stop.wait(RETRY_S):
                     raise
-
-    def _new_writer(self) -> str:
-        """A name of this worker alone: another must not fence it."""
-        return f"{self._lane.stage}-{secrets.token_hex(8)}"
 
     def _turn(self, consumer: Consumer, max_records: int) -> None:
         """One poll and, as a rule, at most one transaction."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import msgspec
 from operators.capture.camera import Camera, CameraSettings, CameraStatus
 from operators.capture.source import parse
 from operators.clock import NS_PER_S, Clock
-from operators.errors import Fenced, LogUnavailable, LookoutError, SettingsError
+from operators.errors import LogUnavailable, LookoutError, SettingsError
 from pipeline.background import in_background
 from pipeline.capture_worker import CaptureWorker
 from pipeline.cluster.cameras import settings_of
@@ -49,22 +49,20 @@ class _Captured:
 class CaptureStage:
     """Learns from the topic of cameras which there are; no offset is ever committed, so all are told at every move."""
 
-    def __init__(self, open_log: Callable[[], Log], limits: LogSettings, spools: Path, clock: Clock,
+    def __init__(self, log_: Log, limits: LogSettings, spools: Path, clock: Clock,
                  watcher: Watcher, tracing: Tracing = UNTRACED) -> None:
         """Nothing is read before `run`.
 
         Args:
-            open_log: each call gives a log of its own.
+            log_: stays open when the stage ends.
             limits: how much a file may run ahead, and a live camera may keep on disk.
             spools: a folder for what live cameras keep while the log is out of reach.
             clock: where time comes from.
             watcher: who is told.
             tracing: follows what is captured.
         """
-        self._open_log, self._limits, self._spools = open_log, limits, spools
+        self._log, self._limits, self._spools = log_, limits, spools
         self._clock, self._watcher, self._tracing = clock, watcher, tracing
-        self._log = open_log()
-        self._logs = [self._log]
         self._cameras: dict[str, _Captured] = {}
         self._leaving: set[int] = set()  # partitions that were taken away, and perhaps given back at once
         self._beat_ns = clock.monotonic_ns()
@@ -99,8 +97,6 @@ class CaptureStage:
             self._let_go({camera.partition for camera in self._cameras.values()})
             if consumer:
                 consumer.close()
-            for opened in self._logs:
-                opened.close()
 
     def _learn(self, message: Message) -> None:
         """A camera was added, changed or removed."""
@@ -118,20 +114,20 @@ class CaptureStage:
         if before:
             self._end([name])
         if settings:
-            self._cameras[name] = self._start(name, settings, message.partition, self._log)
+            self._cameras[name] = self._start(name, settings, message.partition)
             log.info("camera %s: captured here", name)
 
-    def _start(self, name: str, settings: CameraSettings, partition: int, log_: Log) -> _Captured:
+    def _start(self, name: str, settings: CameraSettings, partition: int) -> _Captured:
         stop, opened = threading.Event(), list[Camera]()
 
         def capture() -> None:
             worker: CaptureWorker | LiveCapture
             if parse(settings.source).live:
                 spool = Spool(self._spools, name, self._limits.spool_bytes)
-                worker = LiveCapture(settings, spool, log_, self._another_log, self._clock, self._watcher, stop,
-                                     self._tracing)
+                worker = LiveCapture(settings, spool, self._log, self._clock, self._watcher, stop, self._tracing)
             else:
-                worker = CaptureWorker(settings, self._limits, log_, self._clock, self._watcher, stop, self._tracing)
+                worker = CaptureWorker(settings, self._limits, self._log, self._clock, self._watcher, stop,
+                                       self._tracing)
             opened.append(worker.camera)
             worker.run()
 
@@ -147,14 +143,7 @@ class CaptureStage:
                           exc_info=None if isinstance(error, LookoutError) else error)
                 camera.restart_ns = now_ns + RESTART_NS
             elif now_ns >= camera.restart_ns:
-                # A log that lost the camera's name to somebody else never gets it back. If the camera is still
-                # ours by now, it was the cluster that gave the name up while it was out of reach.
-                self._cameras[name] = self._start(name, camera.settings, camera.partition,
-                                                  self._another_log() if isinstance(error, Fenced) else self._log)
-
-    def _another_log(self) -> Log:
-        self._logs.append(self._open_log())
-        return self._logs[-1]
+                self._cameras[name] = self._start(name, camera.settings, camera.partition)
 
     def _let_go(self, partitions: set[int]) -> None:
         """Another process captures the cameras of these partitions from now on."""

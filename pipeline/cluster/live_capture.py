@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 
 from operators.capture.camera import Camera, CameraSettings
@@ -14,6 +13,7 @@ from operators.errors import Fenced, LogUnavailable, RecordTooLarge
 from operators.records import Segment
 from pipeline import codec
 from pipeline.background import in_background
+from pipeline.capture_worker import BATCH_BYTES, BATCH_SEGMENTS
 from pipeline.cluster.spool import Spool, Spooled
 from pipeline.logs import about
 from pipeline.topics.base import Log, partition_of
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 STORE = "spool"  # of how far each camera's spool is in the log
 RENAME_S = 5.0  # how long one that lost the camera's name waits, in which it learns whether the camera is still its own
 
-_SENT_RECORDS, _SENT_BYTES = 16, 16 * 2**20  # in one transaction
 _LEAVE_S = 8.0  # how long the end waits for the last segments to be sent
 
 
@@ -38,12 +37,11 @@ class LiveCapture:
     followed by one that sends everything that is missing, and nothing twice.
     """
 
-    def __init__(self, settings: CameraSettings, spool: Spool, log_: Log, another_log: Callable[[], Log],
-                 clock: Clock, watcher: Watcher, stop: threading.Event, tracing: Tracing = UNTRACED) -> None:
-        """Nothing is asked of the log before `run`; `another_log` opens it anew when the camera's name was lost."""
+    def __init__(self, settings: CameraSettings, spool: Spool, log_: Log, clock: Clock, watcher: Watcher,
+                 stop: threading.Event, tracing: Tracing = UNTRACED) -> None:
+        """Nothing is asked of the log before `run`."""
         self.camera = Camera(settings, clock=clock, stop=stop)
-        self._spool, self._log, self._another_log, self._watcher = spool, log_, another_log, watcher
-        self._tracing = tracing
+        self._spool, self._log, self._watcher, self._tracing = spool, log_, watcher, tracing
         self._writer = f"{CAPTURE}/{self.camera.name}"
         self._key = f"{self.camera.name}/{spool.id}"
         self._unsure = True  # how far the spool is in the log
@@ -71,6 +69,7 @@ class LiveCapture:
     def _finish(self, sending: Future[None]) -> None:
         if wait([sending], _LEAVE_S).done:
             self._spool.close()
+            self._log.release(self._writer)
             sending.result()
         else:
             log.warning("camera %s: the log does not answer; %d bytes stay in the spool", self.camera.name,
@@ -97,7 +96,7 @@ class LiveCapture:
             ended = self._ended.is_set()
             try:
                 self._settle()
-                while batch := self._spool.take(_SENT_RECORDS, _SENT_BYTES):
+                while batch := self._spool.take(BATCH_SEGMENTS, BATCH_BYTES):
                     self._append(batch)
             except (LogUnavailable, Fenced) as error:
                 log.warning("camera %s: %d bytes wait: %s", self.camera.name, self._spool.size_bytes, error)
@@ -105,10 +104,8 @@ class LiveCapture:
                 fenced = isinstance(error, Fenced)
                 if self._ended.wait(RENAME_S if fenced else RETRY_S):
                     return
-                if fenced:
-                    # A log that lost the camera's name to somebody else never gets it back. If the camera is still
-                    # ours by now, it was the cluster that gave the name up while it was out of reach.
-                    self._log = self._another_log()
+                if fenced:  # and if the camera is still ours by now: the cluster gave the name up, not somebody else took it
+                    self._log.release(self._writer)
             else:
                 if ended:
                     return

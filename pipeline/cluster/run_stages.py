@@ -120,7 +120,7 @@ def _built(names: Sequence[str], settings: LookoutSettings, log_: KafkaLog, data
     watcher = Watchers([metrics])
     built = []
     if CAPTURE in names:
-        capture = CaptureStage(lambda: kafka_log(settings), settings.log, data / "spool", clock, watcher, tracing)
+        capture = CaptureStage(log_, settings.log, data / "spool", clock, watcher, tracing)
         built.append(_Stage(CAPTURE, capture.run, capture.beat_ns, lambda: metrics.on_cameras(capture.statuses())))
     stages = [stage for stage in (*STAGES, *OPTIONAL) if stage.lane.stage in names]
     if stages:

@@ -202,6 +202,14 @@ class Log(ABC):
         """
 
     @abstractmethod
+    def release(self, writer: str) -> None:
+        """Hold the name no longer, lost or not; the next transaction under it takes it anew.
+
+        For who is done with it, and for who lost it and has reason to think that nobody else has it. A commit
+        that is still under way ends as if its process had died.
+        """
+
+    @abstractmethod
     def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
         """Committed records with `start` <= offset < `stop`, outside of any group."""
 

@@ -81,6 +81,10 @@ class EmbeddedLog(Log):
         return EmbeddedTransaction(self._database, self._retention, self._clock, writer, self._epochs[writer])
 
     @override
+    def release(self, writer: str) -> None:
+        self._epochs.pop(writer, None)
+
+    @override
     def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
         with self._database.reading() as db:
             partition_id, _ = partition_end(db, self._database.path, topic, partition)

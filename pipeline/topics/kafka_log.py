@@ -66,6 +66,11 @@ class KafkaLog(Log):
         return KafkaTransaction(self._settings, self._topics, self._writers[writer])
 
     @override
+    def release(self, writer: str) -> None:
+        if held := self._writers.pop(writer, None):
+            held.close()
+
+    @override
     def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
         return self._reader.read(topic, partition, start, stop)
 
@@ -85,8 +90,8 @@ class KafkaLog(Log):
 
     @override
     def close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        for writer in list(self._writers):
+            self.release(writer)
         self._offsets.close()
         self._reader.close()
         self._topics.close()

@@ -220,6 +220,19 @@ class TestWriters:
             append(newer, "in", [("cam", b"new")], writer="capture-0")
         assert values(everything(log, "in")) == [b"new"]
 
+    def test_a_lost_name_is_taken_anew_once_it_is_released(self, log: Log, open_log: OpenLog) -> None:
+        append(log, "in", [("cam", b"old")], writer="capture-0")
+        newer = open_log()
+        append(newer, "in", [("cam", b"new")], writer="capture-0")
+        log.release("capture-0")
+        append(log, "in", [("cam", b"again")], writer="capture-0")
+        with pytest.raises(Fenced, match="capture-0"):
+            append(newer, "in", [("cam", b"zombie")], writer="capture-0")
+        assert values(everything(log, "in")) == [b"old", b"new", b"again"]
+
+    def test_releasing_a_name_that_is_not_held_is_nothing(self, log: Log) -> None:
+        log.release("capture-0")
+
     def test_other_names_are_left_alone(self, log: Log, open_log: OpenLog) -> None:
         append(log, "in", [("cam", b"1")], writer="capture-0")
         append(open_log(), "in", [("cam", b"2")], writer="capture-1")

@@ -30,13 +30,14 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         self.stop = threading.Event()
-        stage = CaptureStage(lambda: EmbeddedLog(folder, session_timeout_s=2.0), LIMITS, folder.with_name("spool"),
-                             SystemClock(), Watcher())
+        self.log = EmbeddedLog(folder, session_timeout_s=2.0)
+        stage = CaptureStage(self.log, LIMITS, folder.with_name("spool"), SystemClock(), Watcher())
         self.thread, self.result = in_background("capture", stage.run, self.stop)
 
     def end(self) -> None:
         self.stop.set()
         self.result.result(PATIENCE_S)
+        self.log.close()
 
 
 @pytest.fixture

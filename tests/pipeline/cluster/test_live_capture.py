@@ -47,6 +47,11 @@ class Log(EmbeddedLog):
             raise Fenced(message)
         return super().transaction(writer)
 
+    @override
+    def release(self, writer: str) -> None:
+        self.lost = False
+        super().release(writer)
+
 
 class Counting(Watcher):
     """Counts what was given up."""
@@ -81,7 +86,7 @@ class Running:
         self.watcher, self._stop = Counting(), threading.Event()
         self.spool = Spool(folder / "spool", CAMERA, bound_bytes)
         capture = LiveCapture(CameraSettings(source=f"{CAMERA}={url}"), self.spool, log,
-                              lambda: Log(folder / "log"), SystemClock(), self.watcher, self._stop)
+                              SystemClock(), self.watcher, self._stop)
         _, self.result = in_background("capture", capture.run)
 
     def end(self) -> None:
@@ -119,7 +124,7 @@ def test_a_name_that_was_lost_is_taken_again_without_a_gap(log: Log, url: str, t
     monkeypatch.setattr("pipeline.cluster.live_capture.RENAME_S", 0.5)
     running = Running(url, log, tmp_path)
     until(lambda: len(captured(log)) >= 1, PATIENCE_S)
-    log.lost = True  # for good: another log has to be opened
+    log.lost = True  # until it is released
     before = len(captured(log))
     until(lambda: len(captured(log)) >= before + 2, PATIENCE_S)
     running.end()

@@ -61,9 +61,10 @@ TELL = Lane("notify", EVENTS, ALERTS, max_records=16)
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """Every producer ends, and what kafka-python left open is collected here, where that is let pass."""
+    """Every thread ends, and what kafka-python left open is collected here, where that is let pass."""
+    before = set(threading.enumerate())
     yield
-    until(lambda: not any(thread.name.endswith("network-thread") for thread in threading.enumerate()), PATIENCE_S)
+    until(lambda: before.issuperset(threading.enumerate()), PATIENCE_S, threading.enumerate)
     gc.collect()
 
 

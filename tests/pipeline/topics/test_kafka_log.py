@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -22,6 +23,7 @@ from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topics.kafka_topics import OVERHEAD_BYTES
 from pipeline.topology import topics
 from tests.contracts.logs import PATIENCE_S, append, commit_all, everything, poll_until, values
+from tests.waiting import until
 
 TOPICS = [TopicSettings("in", partitions=2), TopicSettings("small", partitions=1, max_record_bytes=10_000)]
 
@@ -62,6 +64,14 @@ def test_records_of_an_aborted_transaction_are_passed_over(log: KafkaLog, settin
     assert values(everything(log, "in")) == [b"before"]  # and reading does not stop at the end of nothing
     append(log, "in", [("cam", b"after")])
     assert values(everything(log, "in")) == [b"before", b"after"]
+
+
+def test_a_released_name_leaves_no_producer(log: KafkaLog) -> None:
+    before = threading.active_count()
+    append(log, "in", [("cam", b"1")], writer="capture-0")
+    assert threading.active_count() > before
+    log.release("capture-0")
+    until(lambda: threading.active_count() <= before, PATIENCE_S)
 
 
 def test_several_records_that_only_together_are_too_large(log: KafkaLog) -> None:
