@@ -37,7 +37,7 @@ from tests.end_to_end.cluster import Cluster
 from tests.kafka.broker import running_broker
 from tests.operators.notify.receiver import Receiver
 
-PROCESSES = ("capture", "perceive", "perceive", "fuse", "notify", "deliver")
+PROCESSES = ("capture", "perceive", "perceive", "fuse", "health", "notify", "deliver")
 PARTITIONS = 4
 LASTING = 1.5  # kills are spread over so many times what the undisturbed run took
 LOOK_S = 1.0  # between two looks at whether a run is over

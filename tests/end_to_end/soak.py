@@ -32,7 +32,7 @@ from tests.end_to_end.cluster import Cluster
 from tests.kafka.broker import running_broker
 from tests.operators.notify.receiver import Receiver
 
-STAGES = ("capture", "perceive", "fuse", "notify", "deliver")
+STAGES = ("capture", "perceive", "fuse", "health", "notify", "deliver")
 ROUND_MINUTES = 10.0  # of media; then every camera begins a new session
 WARM_UP, GROWTH = 0.2, 1.02
 LOOK_S = 2.0

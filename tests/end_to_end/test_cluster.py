@@ -24,7 +24,7 @@ from tests.tiny_bundle import make_bundle
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KILLS = 8
 SEED = 20261122
-STAGES = (("capture",), ("perceive",), ("fuse", "notify", "deliver"))
+STAGES = (("capture",), ("perceive",), ("fuse", "health", "notify", "deliver"))
 
 
 @pytest.fixture
