@@ -124,13 +124,14 @@ class CameraMetrics:
         """So many of the camera's segments were given up before they came into the log."""
         self._unsent.labels(camera, reason).inc(segments)
 
-    def on_event(self, event: Event) -> None:
-        """If the event is of a camera's health: it began, lasts, or is over."""
+    def on_event(self, event: Event) -> bool:
+        """If the event is of a camera's health: it began, lasts, or is over. Says whether it is."""
         condition = _CONDITIONS.get(event.label)
         if condition is None:
-            return
+            return False
         self._condition.labels(event.camera, condition).set(event.kind != "close")
         self._conditions.labels(event.camera, condition).inc(event.kind == "open")
+        return True
 
     def forget_conditions(self) -> None:
         """Others may tell of the cameras from now on; of those that are ours, the next update does."""

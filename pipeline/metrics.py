@@ -118,8 +118,8 @@ class Metrics(StageMetrics):
                 self._cameras.on_embedding(record)
             case Event():
                 self._events.labels(record.camera, record.label, record.kind).inc()
-                self._cameras.on_event(record)
-                self._observe_journey(self._to_event.observe, record, self._clock.now_ns())
+                if not self._cameras.on_event(record):  # no media causes what is wrong with a camera
+                    self._observe_journey(self._to_event.observe, record, self._clock.now_ns())
             case Alert(escalated=True):
                 self._escalations.labels(record.rule).inc()
             case Alert():
