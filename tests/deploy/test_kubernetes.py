@@ -281,3 +281,14 @@ def test_what_comments_tell_to_run_exists_and_every_file_is_used(path: Path) -> 
         assert folder.removeprefix("k8s/") in BUILDS
     if path.name != "kustomization.yaml":
         assert re.search(rf"\b{path.name}\b", (path.parent / "kustomization.yaml").read_text())
+
+
+def test_the_variables_that_secrets_are_to_hold_are_those_that_are_asked_for() -> None:
+    text = "".join(path.read_text() for path in sorted(ROOT.glob("k8s/**/*.yaml")))
+    told = set(re.findall(r"(?:--from-literal=|# )([A-Z][A-Z_]+)=", text))
+    assert told == set(re.findall(r"\$\{([A-Z_]+)\}", text)) | set(re.findall(r"secret_env: (\w+)", text))
+    assert [webhook.secret_env for webhook in configuration("base").webhooks] == ["GUARD_SECRET"]
+    refers = {stage: [item["secretRef"]["name"] for item in container.get("envFrom", ())]
+              for stage, container in stages("base").items()}
+    assert {stage: names for stage, names in refers.items() if names} == {
+        "capture": ["lookout-cameras"], "deliver": ["lookout-receivers"]}
