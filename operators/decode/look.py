@@ -50,18 +50,19 @@ def measured(time_ns: int, frame: av.VideoFrame, rows: Rows, before: Rows | None
     """The look of a picture whose rows these are; `before`: the rows of the last one."""
     area_px = max(1, frame.width // AREAS)
     across = frame.width // area_px // LAYOUT[1] * LAYOUT[1]  # areas in a row
-    levels = rows[:, :across * area_px].astype(np.float32)
-    areas = levels[:, ::area_px].copy()
+    rows = rows[:, :across * area_px]
+    sums = rows[:, ::area_px].astype(np.uint16)
     for column in range(1, area_px):  # faster than a mean over so short an axis
-        areas += levels[:, column::area_px]
-    areas /= area_px
+        sums += rows[:, column::area_px]
+    areas = sums.astype(np.float32) / np.float32(area_px)
     edges = np.zeros_like(areas)
     np.abs(areas[:, 1:] - areas[:, :-1], out=edges[:, 1:])
     edges[1:] += np.abs(areas[1:] - areas[:-1])
-    grain, wide = np.zeros_like(levels[::ROWS // LAYOUT[0]]), np.zeros_like(areas)
-    np.abs(levels[::ROWS // LAYOUT[0], 1:] - levels[::ROWS // LAYOUT[0], :-1], out=grain[:, 1:])
+    fine = rows[::ROWS // LAYOUT[0]].astype(np.float32)  # a row of each part tells enough of what is so small
+    grain, wide = np.zeros_like(fine), np.zeros_like(areas)
+    np.abs(fine[:, 1:] - fine[:, :-1], out=grain[:, 1:])
     wide[:, WIDE_AREAS:] = areas[:, WIDE_AREAS:] - areas[:, :-WIDE_AREAS]
-    change, calm = _change(rows[:, :across * area_px], before)
+    change, calm = _change(fine, before)
     layout = np.rint(16.0 * np.log2(1.0 + _parts(edges))).astype(np.uint8)  # at most 16 * 9
     return Look(time_ns=time_ns, width_px=frame.width, height_px=frame.height,
                 luma=_most(_parts(areas)), grain=_most(_parts(grain)),
@@ -83,13 +84,11 @@ def _most(parts: NDArray[np.float32]) -> float:
     return round(float(np.partition(parts, most, axis=None)[most]), 3)
 
 
-def _change(rows: Rows, before: Rows | None) -> tuple[float | None, float | None]:
+def _change(fine: NDArray[np.float32], before: Rows | None) -> tuple[float | None, float | None]:
     """The mean difference, and that in the calmest fifth of the parts; None where there is nothing to compare."""
     if before is None:
         return None, None
-    before = before[:, :rows.shape[1]]
-    apart = np.maximum(rows, before) - np.minimum(rows, before)  # never below 0, so that 8 bits hold it
-    parts = _parts(apart.astype(np.float32))
+    parts = _parts(np.abs(fine - before[::ROWS // LAYOUT[0], :fine.shape[1]]))
     least = parts.size * LEAST // 100
     return round(float(parts.mean()), 4), round(float(np.partition(parts, least, axis=None)[least]), 4)
 
