@@ -19,8 +19,8 @@ from tests.operators.health.played import embeddings_of, joined, told
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 CLIPS = [*sorted(DATA.glob("fights/*.mp4")), *sorted(DATA.glob("cameras/*.mp4")), *sorted(DATA.glob("streams/*.mp4"))]
-FEW = [clip for clip in CLIPS if clip.stem in {  # static, dim, crowded, near the lens, filmed from a screen by hand
-    "nofi114", "nofi145", "nofi090", "fi146", "fi144", "fi108", "fi006", "fi056", "car-detection"}]
+FEW = [clip for clip in CLIPS if clip.stem in {  # the stillest, the most changing, and a road without edges
+    "nofi114", "fi146", "fi144", "car-detection"}]
 CUT = {"camera_moved", "camera_defocused"}
 PLAYED_S, LONG_ENOUGH_S = 16.0, 1.9
 WANTED_MINUTES = 30.0
@@ -43,6 +43,8 @@ def quiet_minutes(clips: list[Path]) -> float:
 
 
 @needs_data
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_hardest_recordings_show_no_condition() -> None:
     assert quiet_minutes(FEW) > len(FEW) * PLAYED_S / 60
 
