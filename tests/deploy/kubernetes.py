@@ -36,9 +36,9 @@ Resource = dict[str, Any]
 
 
 def missing(*programs: str) -> str:
-    """Which of these is not there to fetch with, and nothing was fetched before; empty: none."""
+    """Which of these is not there; empty: none."""
     lacking = [program for program in programs if not shutil.which(program)]
-    return f"{' and '.join(lacking)} not found" if lacking and not _folder().exists() else ""
+    return f"{' and '.join(lacking)} not found" if lacking else ""
 
 
 def tool(name: str) -> Path:
