@@ -36,7 +36,11 @@ def test_the_stage_makes_evidence_of_alerts_on_a_cluster(kafka: str, media: Call
     segments = fitted(segments_of(media("story.mp4", seconds=24.0, audio_codec="aac")), embeddings())
     told = events(bundle, embeddings())
     append(log, *segments, *embeddings(), *told, an_alert_of(told[0]))
-    thread, result = in_background("cluster", run_stages, ["evidence"], settings, tmp_path, stop)
+
+    def work() -> None:
+        run_stages(["evidence"], settings, tmp_path, stop)
+
+    thread, result = in_background("cluster", work)
     folder = tmp_path / "kept" / told[0].id
     try:
         until((folder / "evidence.json").exists, WITHIN_S, lambda: result.exception(0) if result.done() else folder)
