@@ -104,7 +104,7 @@ class LiveCapture:
                 fenced = isinstance(error, Fenced)
                 if self._ended.wait(RENAME_S if fenced else RETRY_S):
                     return
-                if fenced:  # and if the camera is still ours by now: the cluster gave the name up, not somebody else took it
+                if fenced:  # and the camera is still ours by now: the cluster gave the name up, nobody took it
                     self._log.release(self._writer)
             else:
                 if ended:
