@@ -75,7 +75,7 @@ def test_every_image_is_pinned_to_the_version_that_tests_know() -> None:
     assert SERVICES["grafana"]["image"].partition(":")[2] == sdk.rpartition("!")[2]
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"kafka"}))  # whose image writes its configuration when it starts
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"kafka"}))  # which writes its configuration as it starts
 def test_it_cannot_write_but_where_it_must_and_has_no_privileges(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"]
