@@ -83,7 +83,6 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     grain: float  # mean step from pixel to pixel, in eight of ten parts at most
     detail: float  # the steepness of edges from pixel to pixel, against the same over a fiftieth of the width
     change: float | None  # mean difference to the look before; None: there is none to compare it to
-    calm: float | None  # the same in the calmest fifth of the picture: the sensor's noise, as far as it gets through
     layout: bytes  # uint8 LAYOUT: 16 * log2(1 + mean step between neighbouring areas) of each part
 
 

@@ -62,12 +62,14 @@ def measured(time_ns: int, frame: av.VideoFrame, rows: Rows, before: Rows | None
     grain, wide = np.zeros_like(fine), np.zeros_like(areas)
     np.abs(fine[:, 1:] - fine[:, :-1], out=grain[:, 1:])
     wide[:, WIDE_AREAS:] = areas[:, WIDE_AREAS:] - areas[:, :-WIDE_AREAS]
-    change, calm = _change(fine, before)
+    change = None
+    if before is not None:
+        change = round(float(np.mean(np.abs(fine - before[::ROWS // LAYOUT[0], :fine.shape[1]]))), 4)
     layout = np.rint(16.0 * np.log2(1.0 + _parts(edges))).astype(np.uint8)  # at most 16 * 9
     return Look(time_ns=time_ns, width_px=frame.width, height_px=frame.height,
                 luma=_most(_parts(areas)), grain=_most(_parts(grain)),
                 detail=round(_edges(grain) / max(_edges(wide), 1e-3), 5),
-                change=change, calm=calm, layout=layout.tobytes())
+                change=change, layout=layout.tobytes())
 
 
 def _parts(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,15 +84,6 @@ def _most(parts: NDArray[np.float32]) -> float:
     """What most of the parts do not exceed."""
     most = parts.size * MOST // 100
     return round(float(np.partition(parts, most, axis=None)[most]), 3)
-
-
-def _change(fine: NDArray[np.float32], before: Rows | None) -> tuple[float | None, float | None]:
-    """The mean difference, and that in the calmest fifth of the parts; None where there is nothing to compare."""
-    if before is None:
-        return None, None
-    parts = _parts(np.abs(fine - before[::ROWS // LAYOUT[0], :fine.shape[1]]))
-    least = parts.size * LEAST // 100
-    return round(float(parts.mean()), 4), round(float(np.partition(parts, least, axis=None)[least]), 4)
 
 
 def _edges(steps: NDArray[np.float32]) -> float:

@@ -27,7 +27,6 @@ class View(msgspec.Struct):
     layout: bytes = b""  # float32 LAYOUT, in the look's units
     edges: float = 0.0  # mean step between areas in the middle one of the parts, in levels
     detail: float = 0.0
-    calm: float = 0.0  # the sensor's noise
 
     @property
     def ready(self) -> bool:
@@ -40,15 +39,12 @@ class View(msgspec.Struct):
         if not self.looks or size_px != self.size_px:
             self.looks, self.size_px = 1, size_px
             self.layout, self.edges, self.detail = layout.tobytes(), edges_of(look), look.detail
-            self.calm = look.calm or 0.0
             return
         self.looks = min(self.looks + 1, MEMORY_LOOKS)
         mean = np.frombuffer(self.layout, np.float32)
         self.layout = (mean + (layout.ravel() - mean) / np.float32(self.looks)).astype(np.float32).tobytes()
         self.edges += (edges_of(look) - self.edges) / self.looks
         self.detail += (look.detail - self.detail) / self.looks
-        calm = min(look.calm or 0.0, 4 * self.calm + 0.1)  # all of the picture may change, as by a lamp
-        self.calm += (calm - self.calm) / self.looks
 
     def agreement(self, look: Look) -> float:
         """The share of blocks in which the look has its edges where the view has them, 0..1."""

@@ -3,16 +3,17 @@
 Every measure gives how bad it is: 1 is the threshold, 0 is well, None cannot be told. A condition begins once it
 was 1 or more for `onset_s`, and ends once it was below `CLEAR` for `end_s`; in between, it stays what it was.
 
-The thresholds, and what 243 real recordings of 41 sorts (13.8 minutes) showed, a look a second:
+The thresholds, and what 243 real recordings showed (13.8 minutes, of ../shared/data):
 
-    frozen       mean change of at most 0.1 levels: sensors change 0.44 levels at least, encoders that are given one
-                 picture again and again 0.03 at most
+    frozen       mean change of at most 0.1 levels: pictures half a second apart differ by 0.44 at least; an encoder
+                 that is given one picture again and again goes down to 0.03, after up to fifty pictures
     black        eight of ten parts darker than 24 levels and with less than 0.5 levels of grain: the darkest was 66;
                  a dark room keeps the grain of the sensor
-    covered      edges of at most 0.15 of the usual: 0.43 at least
-    defocused    detail of at most 0.4 of the usual: 0.55 at least, and under a blur of 1/250 of the width 0.41 at most
-    moved        at most 3 of 12 blocks have their edges where they were: in 19 of 20 pairs of different places 2 at
-                 most; people, even many, leave more alone for most of the time
+    covered      edges of at most 0.25 of the usual: 0.43 at least
+    defocused    detail of at most 0.45 of the usual: 0.66 at least; a blur of 1/250 of the width leaves 0.44 at most,
+                 but more where there is much noise, which stays
+    moved        at most 3 of 12 blocks have their edges where they were: of 20 pairs of different places 19 have 2 at
+                 most; a turn by an eighth of the view is found in most places, one by a sixteenth in every other
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from operators.records import Condition, Embedding, Look
 CLEAR = 0.8
 WORST = 10.0
 
-FROZEN_CHANGE, FROZEN_CALM = 0.1, 0.25  # the second of the usual noise: encoders go on refining a still picture
+FROZEN_CHANGE = 0.1
 BLACK_LUMA, BLACK_GRAIN = 24.0, 0.5
 DARK_LUMA = 40.0  # too little light to compare with what is seen by day; it was 66 at least
 COVERED_EDGES, EDGES_NEEDED = 0.25, 0.8  # the second in levels: a view without edges cannot lose them
@@ -69,18 +70,13 @@ def of_look(look: Look, view: View) -> Measures:
     covered, light = _covered(look, view), look.luma >= DARK_LUMA
     clear = light and covered is not None and covered < CLEAR
     black = min(_ratio(BLACK_LUMA, look.luma), _ratio(BLACK_GRAIN, look.grain))
-    still = max(FROZEN_CHANGE, FROZEN_CALM * view.calm if clear else 0.0)  # what is seen has its own noise
     return {
-        "frozen": None if look.change is None or black >= 1 else _ratio(still, look.change),
+        "frozen": None if look.change is None or black >= 1 else _ratio(FROZEN_CHANGE, look.change),
         "black": black,
         "covered": covered if light or black < 1 and look.grain < BLACK_GRAIN else None,  # else the light may be off
         "defocused": _defocused(look, view) if clear else None,
         "moved": _ratio(MOVED_AGREEMENT, view.agreement(look)) if clear else None,
     }
-
-
-def _frozen_from(view: View, *, like_itself: bool) -> float:
-    return max(FROZEN_CHANGE, FROZEN_CALM * view.calm if like_itself else 0.0)
 
 
 def _covered(look: Look, view: View) -> float | None:

@@ -34,9 +34,11 @@ def member(log: Log) -> Iterator[None]:
     stop, worker = threading.Event(), Worker(LANE, HealthMonitor(IMPATIENT), log, SystemClock(), Watcher())
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextmanager
@@ -55,9 +57,11 @@ def giving(log: Log, cameras: Sequence[str]) -> Iterator[None]:
 
     thread = threading.Thread(target=give)
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def now(embedding: Embedding) -> Embedding:

@@ -52,7 +52,7 @@ segments = st.builds(
     video=st.none() | st.builds(VideoTrack, text, counts, counts),
     audio=st.none() | st.builds(AudioTrack, text, counts, counts))
 looks = st.builds(Look, time_ns=times, width_px=counts, height_px=counts, luma=probabilities, grain=probabilities,
-                  detail=probabilities, change=st.none() | probabilities, calm=st.none() | probabilities,
+                  detail=probabilities, change=st.none() | probabilities,
                   layout=st.integers(0, 144).map(lambda level: bytes([level]) * (LAYOUT[0] * LAYOUT[1])))
 healths = st.builds(Health, counts, counts, counts, st.dictionaries(text, counts, max_size=3),
                     st.none() | st.floats(-100, 0), st.none() | times, looks=st.lists(looks, max_size=2).map(tuple),

@@ -86,7 +86,7 @@ WRITTEN_BY_1_1: Written = {
         b"", b"b35a0d3b"),
 }
 
-LOOK = Look(time_ns=5, width_px=768, height_px=432, luma=128.0, grain=1.5, detail=0.25, change=0.5, calm=0.5,
+LOOK = Look(time_ns=5, width_px=768, height_px=432, luma=128.0, grain=1.5, detail=0.25, change=0.5,
             layout=bytes(LAYOUT[0] * LAYOUT[1]))
 
 # As above; events and alerts are what they were, under another version.
@@ -106,14 +106,13 @@ WRITTEN_BY_1_2: Written = {
         b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xaavisual_raw\xc4\x10\x00<\x00<\x00<\x00<\x00<"
         b"\x00<\x00<\x00<\xb0visual_valid_raw\xc4\x02\x01\x00\xacacoustic_raw\xc4\x0c\x00<\x00<\x00<\x00<"
         b"\x00<\x00<\xb2acoustic_valid_raw\xc4\x02\x01\x01\xa6health\x8c\xa6frames\x19\xa7sampled\x00\xaddec"
-        b"ode_errors\x00\xa4shed\x80\xaalevel_dbfs\xc0\xa7skew_ns\xc0\xa7skipped\xa0\xa5looks\x91\x89\xa7tim"
+        b"ode_errors\x00\xa4shed\x80\xaalevel_dbfs\xc0\xa7skew_ns\xc0\xa7skipped\xa0\xa5looks\x91\x88\xa7tim"
         b"e_ns\x05\xa8width_px\xcd\x03\x00\xa9height_px\xcd\x01\xb0\xa4luma\xcb@`\x00\x00\x00\x00\x00\x00"
         b"\xa5grain\xcb?\xf8\x00\x00\x00\x00\x00\x00\xa6detail\xcb?\xd0\x00\x00\x00\x00\x00\x00\xa6change"
         b"\xcb?\xe0\x00\x00\x00\x00\x00\x00"
-        b"\xa4calm\xcb?\xe0\x00\x00\x00\x00\x00\x00"
         b"\xa6layout\xc5\x02@" + LOOK.layout + b"\xa7late_ns\x08\xa8ahead_ns\xf9"
         b"\xadsound_late_ns\x09\xa7stopped\xc3",
-        b"", b"4ad3d39a"),
+        b"", b"2bc469f9"),
     b"event": (*WRITTEN_BY_1_1[b"event"][:3], b"bed6654f"),
     b"alert": (*WRITTEN_BY_1_1[b"alert"][:3], b"a637d287"),
     b"suppressed": (*WRITTEN_BY_1_1[b"suppressed"][:3], b"fb69bdcf"),

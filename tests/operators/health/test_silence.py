@@ -16,7 +16,7 @@ def record(second: int, camera: str = "gate", *, session: str = "s", live: bool 
            final: bool = False) -> Embedding:
     """A second with a picture, unlike the one before."""
     start_ns = T0 + second * S
-    look = Look(time_ns=start_ns, width_px=640, height_px=360, luma=120.0, grain=4.0, detail=0.2, change=5.0, calm=1.0,
+    look = Look(time_ns=start_ns, width_px=640, height_px=360, luma=120.0, grain=4.0, detail=0.2, change=5.0,
                 layout=bytes(60 + 40 * (part % 7 == 0) for part in range(LAYOUT[0] * LAYOUT[1])))
     return Embedding(
         camera=camera, session=session, sequence=second, start_ns=start_ns, duration_ns=S,
