@@ -17,6 +17,7 @@ from operators.clock import NS_PER_S, ManualClock
 from operators.notify.outbox import Delivery
 from operators.records import SILENT_DBFS, Embedding, Health, Segment, Suppressed
 from pipeline import series
+from pipeline.evidence_metrics import Making
 from pipeline.metrics import Metrics
 from pipeline.stage_metrics import DEAD_REASONS, UNEXPECTED
 from pipeline.watcher import Account
@@ -54,6 +55,8 @@ def used(clock: ManualClock | None = None) -> Metrics:
                    an_embedding(health=Health(frames=25, sampled=4, decode_errors=2, level_dbfs=-30.5,
                                               shed={"sampling": 5, "overload": 3}, skew_ns=40_000_000))):
         metrics.on_output("stage", record)
+    metrics.on_making(Making(made=("clip",), failed={"why": "no_media"}, took_s=1.0))
+    metrics.on_evidence(1, 1000)
     metrics.on_batch("fuse", 3, 0.02)
     metrics.on_account("fuse", Account(processed=5, shed={"overload": 2}, dead=1, waited_s=0.25, age_s=1.5))
     metrics.on_transaction("fuse", 0.125)
