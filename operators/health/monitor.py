@@ -102,7 +102,7 @@ class HealthMonitor(Operator[Embedding, Event]):
     def _miss(self, camera: str, state: CameraState, now_ns: int) -> Iterator[Event]:
         """Nothing comes from the camera: neither picture nor sound, but that is one condition and not two."""
         name: Condition = "no_video" if state.seen_ns is not None or not state.sound.listened_s else "no_audio"
-        if name in self._of_camera(camera).off:
+        if name in self._of_camera(camera).ignore:
             return
         tracker = state.trackers.setdefault(name, Tracker(start_ns=state.end_ns))
         time_ns = max(now_ns, state.end_ns + seconds_to_ns(TIMINGS[name].onset_s))  # by a clock that is ahead of ours
@@ -158,7 +158,7 @@ class HealthMonitor(Operator[Embedding, Event]):
     def _follow(self, camera: str, state: CameraState, measures: Measures, time_ns: int) -> Iterator[Event]:
         settings = self._of_camera(camera)
         for name, bad in measures.items():
-            if name in settings.off or (name == "no_audio" and settings.sound == "never"):
+            if name in settings.ignore or (name == "no_audio" and settings.sound == "never"):
                 continue
             tracker = state.trackers.get(name) or Tracker()
             if kind := tracker.follow(bad, time_ns, TIMINGS[name]):

@@ -10,14 +10,14 @@ from msgspec import Meta
 from operators.base import Settings
 from operators.records import Condition
 
-Off = Annotated[tuple[Condition, ...], Meta(description="conditions that are not watched for")]
+Ignored = Annotated[tuple[Condition, ...], Meta(description="conditions that are not watched for")]
 
 
 class CameraHealthSettings(Settings, frozen=True, kw_only=True):
     """What is different for some cameras."""
 
     cameras: Annotated[tuple[str, ...], Meta(min_length=1, description="names or globs such as 'gate-*'")]
-    off: Off = ()
+    ignore: Ignored = ()
     sound: Annotated[Literal["learnt", "always", "never"], Meta(description=(
         "whether it is missed: learnt: once the camera has been heard nearly all the time"))] = "learnt"
 
@@ -25,7 +25,7 @@ class CameraHealthSettings(Settings, frozen=True, kw_only=True):
 class HealthSettings(Settings, frozen=True, kw_only=True):
     """Which conditions of cameras become events, and when a camera counts as silent."""
 
-    off: Off = ()
+    ignore: Ignored = ()
     cameras: Annotated[tuple[CameraHealthSettings, ...], Meta(description="the first line that matches counts")] = ()
     silent_after_s: Annotated[float, Meta(ge=2, le=3600, description=(
         "a live camera shows no video once nothing came from it for this long, while others go on"))] = 8.0
@@ -34,7 +34,7 @@ class HealthSettings(Settings, frozen=True, kw_only=True):
         30.0)
 
     def of(self, camera: str) -> CameraHealthSettings:
-        """What counts for one camera, `off` of all included."""
+        """What counts for one camera, `ignore` of all included."""
         known = next((line for line in self.cameras if any(fnmatchcase(camera, glob) for glob in line.cameras)), None)
-        return CameraHealthSettings(cameras=(camera,), off=(*self.off, *(known.off if known else ())),
+        return CameraHealthSettings(cameras=(camera,), ignore=(*self.ignore, *(known.ignore if known else ())),
                                     sound=known.sound if known else "learnt")

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from operators.clock import SystemClock
 from operators.errors import DeliveryError, DeliveryRefused, SettingsError
@@ -79,13 +80,14 @@ def test_what_cannot_be_is_refused_by_name(tree: dict[str, Any], says: str) -> N
 
 def test_the_readmes_configurations_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "rules:" in block]
-    assert len(blocks) == 2
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)]
+    assert {"cameras", "rules", "sinks", "evidence", "health", "kafka"} <= {key for block in blocks for key in block}
     monkeypatch.setenv("CHAT_URL", "json://127.0.0.1/")
+    elsewhere = {"webhooks": [{"name": "guard", "url": "https://guard.example"}],
+                 "sinks": [{"kind": "stdout", "name": "ops"}], "kafka": {"servers": ["10.0.0.2:9092"]}}
     for block in blocks:
         path = tmp_path / "readme.yaml"
-        path.write_text(block + ("" if "webhooks:" in block else (
-            "webhooks: [{name: guard, url: 'https://guard.example'}]\nkafka: {servers: ['10.0.0.2:9092']}\n")))
+        path.write_text(yaml.safe_dump({**elsewhere, **block}))
         settings = load(path, {"GATE_LOGIN": "a:b"})
         check_rules(settings.rules, ("fight", "gun_shot"), check_sinks(settings))
 

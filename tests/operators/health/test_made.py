@@ -159,6 +159,6 @@ def told_by_mortals(records: list[Embedding]) -> list[Event]:
 def test_what_is_switched_off_is_not_told(media: Media) -> None:
     segments = segments_of(media("moved.mp4", seconds=LENGTH_S, fps=FPS, size=SIZE, gop=2 * FPS,
                                  draw=made.filmed(made.moved)))
-    assert told(embeddings_of(segments), HealthMonitor(HealthSettings(off=("moved",)))) == []
-    here = HealthSettings(cameras=(CameraHealthSettings(cameras=("ptz-*", "cam"), off=("moved",)),))
+    assert told(embeddings_of(segments), HealthMonitor(HealthSettings(ignore=("moved",)))) == []
+    here = HealthSettings(cameras=(CameraHealthSettings(cameras=("ptz-*", "cam"), ignore=("moved",)),))
     assert told(embeddings_of(segments), HealthMonitor(here)) == []

@@ -59,5 +59,5 @@ def test_what_is_not_there_is_said(log: EmbeddedLog, place: str) -> None:
 
 
 def test_an_unknown_stage_is_refused(log: EmbeddedLog) -> None:
-    with pytest.raises(SettingsError, match="perceive, fuse, notify, deliver"):
+    with pytest.raises(SettingsError, match="perceive, fuse, health, notify, deliver, evidence"):
         list(dead_letters(log, "capture"))
