@@ -36,6 +36,8 @@ WAIT_S = 0.2  # how often a file that ran ahead looks whether it may go on
 BATCH_SEGMENTS, BATCH_BYTES = 16, 4 * 2**20  # in one transaction, which has to end within its timeout
 READ_AHEAD = 16  # segments in memory that wait for the log
 
+_POSITION = msgspec.msgpack.Decoder(Position)  # made by one thread, as those of records are
+
 
 class CaptureWorker:
     """Runs one camera. A file waits for the stages behind it; a live camera never does."""
@@ -60,7 +62,7 @@ class CaptureWorker:
         log_.transaction(self._writer)  # takes the name, so that nobody moves the position any more
         kept = log_.state(CAPTURE, self._partition).get(name)
         self.camera = Camera(settings, clock=clock, stop=stop,
-                             resume=msgspec.msgpack.decode(kept, type=Position) if kept else None)
+                             resume=_POSITION.decode(kept) if kept else None)
 
     def run(self) -> None:
         """Work until the file ends or the stop event is set.

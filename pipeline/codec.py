@@ -45,6 +45,11 @@ _CHECKED_HEADERS = (TYPE_HEADER, VERSION_HEADER, RECORD_HEADER)
 _NANOSECONDS = re.compile(rb"\d{1,19}")
 _VERSION = re.compile(rb"(\d{1,9})\.\d{1,9}")
 
+# Made here, by one thread: msgspec learns a type at its first use, and crashes where two threads are the first at once.
+_SEGMENT, _EMBEDDING = msgspec.msgpack.Decoder(Segment), msgspec.msgpack.Decoder(Embedding)
+_EVENT, _ALERT, _SUPPRESSED = (msgspec.json.Decoder(Event), msgspec.json.Decoder(Alert),
+                               msgspec.json.Decoder(Suppressed))
+
 
 def encode(record: Sendable) -> tuple[bytes, dict[str, bytes]]:
     """The value and the headers under which `record` goes into a topic."""
@@ -127,13 +132,13 @@ def _encode_segment(segment: Segment) -> tuple[bytes, dict[str, bytes]]:
 
 
 def _decode_segment(value: bytes, headers: Mapping[str, bytes]) -> Segment:
-    fields = msgspec.msgpack.decode(headers.get(RECORD_HEADER, b""), type=Segment)
+    fields = _SEGMENT.decode(headers.get(RECORD_HEADER, b""))
     return msgspec.structs.replace(fields, media=value)
 
 
 def _decode_embedding(value: bytes, headers: Mapping[str, bytes]) -> Embedding:
     """Checks the arrays' sizes, so that the properties which read them cannot fail."""
-    embedding = msgspec.msgpack.decode(value, type=Embedding)
+    embedding = _EMBEDDING.decode(value)
     steps = embedding.steps
     whole_rows = all(len(raw) % (2 * steps) == 0 if steps > 0 else not raw
                      for raw in (embedding.visual_raw, embedding.acoustic_raw))
@@ -152,11 +157,11 @@ _FORMS: dict[bytes, _Form] = {
     b"segment": _Form(_encode_segment, _decode_segment),
     b"embedding": _Form(lambda record: (msgspec.msgpack.encode(record), {}), _decode_embedding),
     b"event": _Form(lambda record: (msgspec.json.encode(record), {}),
-                    lambda value, headers: msgspec.json.decode(value, type=Event)),
+                    lambda value, headers: _EVENT.decode(value)),
     b"alert": _Form(lambda record: (msgspec.json.encode(record), {}),
-                    lambda value, headers: msgspec.json.decode(value, type=Alert)),
+                    lambda value, headers: _ALERT.decode(value)),
     b"suppressed": _Form(lambda record: (msgspec.json.encode(record), {}),
-                         lambda value, headers: msgspec.json.decode(value, type=Suppressed)),
+                         lambda value, headers: _SUPPRESSED.decode(value)),
 }
 _NAMES: dict[type[Sendable], bytes] = {
     Segment: b"segment", Embedding: b"embedding", Event: b"event", Alert: b"alert", Suppressed: b"suppressed"}

@@ -35,6 +35,9 @@ class _Note(msgspec.Struct, frozen=True):
     deaths: int = 0  # of workers before that had it alone in hand
 
 
+_NOTES = msgspec.msgpack.Decoder(_Note)  # made by one thread, as those of records are
+
+
 class InHand:
     """The notes of one worker. Where it may lose its place, it says so by the transaction's Fenced."""
 
@@ -55,7 +58,7 @@ class InHand:
             if _LETHAL in kept:
                 self._lethal[partition] = msgspec.msgpack.decode(kept[_LETHAL], type=list[int])
             if _NOTE in kept:
-                note, committed = msgspec.msgpack.decode(kept[_NOTE], type=_Note), consumer.committed(partition)
+                note, committed = _NOTES.decode(kept[_NOTE]), consumer.committed(partition)
                 if note.worker != self._worker and note.committed == committed:
                     self._found[partition] = note
                 elif note.worker == self._worker and partition in before and committed < before[partition].until:

@@ -32,6 +32,9 @@ class Kept(msgspec.Struct, frozen=True):
     recall_from: int | None  # offset of the first record to be seen again; None: none
 
 
+_KEPT = msgspec.msgpack.Decoder(Kept)  # made by one thread, as those of records are
+
+
 class OperatorState:
     """The memory of one worker's operator."""
 
@@ -60,7 +63,7 @@ class OperatorState:
         recalled: list[Any] = []
         self._offsets.clear()
         for partition in sorted(consumer.assignment):
-            states = {camera: msgspec.msgpack.decode(value, type=Kept)
+            states = {camera: _KEPT.decode(value)
                       for camera, value in self._log.state(self._lane.stage, partition).items()}
             kept |= states
             recalled += self._recall(partition, consumer.committed(partition), states)
