@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 
 from typing_extensions import override
 
 from operators.clock import Clock, ns_to_seconds
-from operators.errors import LookoutError, SettingsError
+from operators.errors import LookoutError
 from pipeline.metrics import Metrics
+from pipeline.serving import Listener, Served
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ def beating(beat_ns: Callable[[], int], clock: Clock, stale_after_s: float = STA
     return check
 
 
-class HealthServer:
+class HealthServer(Served):
     """Serves the three pages from its own threads, from construction until `close`.
 
     Checks are called by these threads at every request, so they must be quick; a `LookoutError` one
@@ -50,15 +48,9 @@ class HealthServer:
         """
         self._metrics = metrics
         self._checks: dict[str, dict[str, Check]] = {"/healthz": {}, "/readyz": {}}
-        try:
-            self._server = _Server(host, port, self._answer)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            message = f"metrics: cannot listen on {host} port {port}: {reason}"
-            raise SettingsError(message) from error
-        self.port: int = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
-        self._thread.start()
+        server = _Server(host, port, self._answer)
+        self.port: int = server.server_address[1]
+        super().__init__(server, "health")
 
     def must_live(self, name: str, check: Check) -> None:
         """While `check` finds something wrong the process should be restarted."""
@@ -67,18 +59,6 @@ class HealthServer:
     def must_be_ready(self, name: str, check: Check) -> None:
         """While `check` finds something wrong the process has to be waited for."""
         self._checks["/readyz"][name] = check
-
-    def close(self) -> None:
-        """Stop listening; the port is free when this returns."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _answer(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/metrics":
@@ -111,16 +91,10 @@ def _found(check: Check) -> str | None:
         return str(error)
 
 
-class _Server(ThreadingTCPServer):
-    """A plain TCP server: the standard library's HTTP one asks the DNS for its own name at start."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
+class _Server(Listener):
     def __init__(self, host: str, port: int, answer: Callable[[str, str], tuple[HTTPStatus, str, bytes]]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.answer = answer
-        super().__init__((host, port), _Handler)
+        super().__init__(host, port, _Handler, "metrics")
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -1,11 +1,11 @@
-"""Sound as a picture: the log-mel spectrum, which is what a model is given of it."""
+"""Sound as a picture: the log-mel spectrum, which is what a model is given of it, drawn finer for the eye."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW, HOP, MELS = 1024, 256, 128  # samples, samples, bands: as the starter bundle's acoustic encoder has them
+WINDOW, HOP, MELS = 1024, 256, 128  # samples, samples, bands; the starter bundle's encoder has 512, 256, 64
 LOWEST_HZ = 50.0
 FLOOR_DB = -90.0  # of a full-scale sine
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from threading import Thread
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from typing_extensions import override
 
 from operators.clock import Clock
-from operators.errors import SettingsError, StorageError
+from operators.errors import StorageError
 from operators.evidence.settings import ServeSettings
 from operators.evidence.store import TYPES, Store
 from pipeline.evidence.links import PATH, Signer
+from pipeline.serving import Listener, Served
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ CHUNK_BYTES = 256 * 1024
 RANGE = re.compile(r"bytes=(?:(?P<first>\d{1,15})-(?P<last>\d{1,15})?|-(?P<newest>\d{1,15}))")
 
 
-class EvidenceServer:
+class EvidenceServer(Served):
     """Serves from its own threads, from construction until `close`."""
 
     def __init__(self, settings: ServeSettings, store: Store, signer: Signer, clock: Clock) -> None:
@@ -35,36 +33,13 @@ class EvidenceServer:
         Raises:
             SettingsError: the address cannot be had; names it.
         """
-        try:
-            self._server = _Server(settings, store, signer, clock)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            message = f"evidence.serve: cannot listen on {settings.host} port {settings.port}: {reason}"
-            raise SettingsError(message) from error
-        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="evidence-server", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening; the port is free when this returns."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(_Server(settings, store, signer, clock), "evidence-server")
 
 
-class _Server(ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-
+class _Server(Listener):
     def __init__(self, settings: ServeSettings, store: Store, signer: Signer, clock: Clock) -> None:
-        self.address_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         self.store, self.signer, self.clock = store, signer, clock
-        super().__init__((settings.host, settings.port), _Handler)
+        super().__init__(settings.host, settings.port, _Handler, "evidence.serve")
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
