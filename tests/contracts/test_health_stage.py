@@ -32,7 +32,14 @@ IMPATIENT = HealthSettings(silent_after_s=3.0, all_silent_after_s=6.0)
 def member(log: Log) -> Iterator[None]:
     """A process's part of the stage."""
     stop, worker = threading.Event(), Worker(LANE, HealthMonitor(IMPATIENT), log, SystemClock(), Watcher())
-    thread = threading.Thread(target=worker.run, args=(stop,))
+    with running(lambda: worker.run(stop), stop):
+        yield
+
+
+@contextmanager
+def running(work: Callable[[], None], stop: threading.Event) -> Iterator[None]:
+    """While a thread does that, which `stop` ends."""
+    thread = threading.Thread(target=work)
     thread.start()
     try:
         yield
@@ -55,13 +62,8 @@ def giving(log: Log, cameras: Sequence[str]) -> Iterator[None]:
                     transaction.append(EMBEDDINGS, camera, value, headers)
             sequence += 1
 
-    thread = threading.Thread(target=give)
-    thread.start()
-    try:
+    with running(give, stop):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def now(embedding: Embedding) -> Embedding:
