@@ -68,6 +68,14 @@ def test_whatever_is_altered_lets_nobody_in(link: str, data: st.DataObject) -> N
     assert altered == link or not allowed(altered)
 
 
+@pytest.mark.parametrize("written", [
+    ("expires=", "expires=0"), ("?", "?&"), ("&", "&&"), ("&", "&more=1&"), ("expires", "%65xpires")])
+def test_a_link_written_otherwise_lets_nobody_in(written: tuple[str, str]) -> None:
+    clip = SIGNER.links(an_alert()).clip
+    assert clip.replace(*written) != clip
+    assert not allowed(clip.replace(*written))
+
+
 @given(st.text(), st.text())
 def test_nothing_made_up_lets_anybody_in_or_breaks(path: str, query: str) -> None:
     assert not SIGNER.allows(path, query, T0)
