@@ -11,7 +11,7 @@ The thresholds, and what 243 real recordings showed (13.8 minutes, of ../shared/
                  a dark room keeps the grain of the sensor
     covered      edges of at most 0.25 of the usual: 0.43 at least
     defocused    detail of at most 0.45 of the usual: 0.66 at least; a blur of 1/250 of the width leaves 0.44 at most,
-                 but more where there is much noise, which stays
+                 but more where there is much noise, which stays; an empty road keeps two thirds under any blur
     moved        at most 3 of 12 blocks have their edges where they were: of 20 pairs of different places 19 have 2 at
                  most; a turn by an eighth of the view is found in most places, one by a sixteenth in every other
 """
@@ -53,7 +53,7 @@ class Timing:
 TIMINGS: Mapping[Condition, Timing] = {
     "no_video": Timing(5.0, 2.0),
     "no_audio": Timing(6.0, 2.0, visual=0.0),
-    "frozen": Timing(3.0, 2.0),
+    "frozen": Timing(2.0, 2.0),  # an encoder has taken up to fifty pictures before
     "black": Timing(4.0),
     "covered": Timing(4.0),
     "defocused": Timing(5.0, accept_s=600.0),
