@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW, HOP, MELS = 1024, 256, 128  # samples, samples, bands; the starter bundle's encoder has 512, 256, 64
+WINDOW, HOP, MELS = 1024, 256, 128  # samples, samples, bands; the starter bundle's encoder has 400, 160, 64
 LOWEST_HZ = 50.0
 FLOOR_DB = -90.0  # of a full-scale sine
 

