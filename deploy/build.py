@@ -11,8 +11,8 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from deploy.grafana.dashboards import dashboards
-from pipeline.metrics import Metrics
-from pipeline.series import MAX_LABEL_SETS, OTHER
+from pipeline.metrics.metrics import Metrics
+from pipeline.metrics.series import MAX_LABEL_SETS, OTHER
 from pipeline.settings import load
 from pipeline.topics.kafka_topics import STATE, wanted_config
 from pipeline.topology import topics

@@ -17,7 +17,7 @@ from operators.records import Event
 from pipeline import codec
 from pipeline.topics.base import Log, Message
 from pipeline.topology import EVENTS
-from pipeline.worker import POLL_S, RETRY_S
+from pipeline.workers.worker import POLL_S, RETRY_S
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from operators.clock import Clock, ns_to_seconds
 from operators.errors import LookoutError
-from pipeline.metrics import Metrics
+from pipeline.metrics.metrics import Metrics
 from pipeline.serving import Listener, Served
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from typing import Self, TextIO
 from operators.clock import NS_PER_S
 from operators.errors import LookoutError, SettingsError
 from pipeline.background import Running, in_background
-from pipeline.capture_worker import CaptureWorker
 from pipeline.event_lines import EventLines
 from pipeline.topics.base import Log
 from pipeline.topology import ALERTS, EVENTS, EVIDENCE, Parts, stages
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.capture import CaptureWorker
+from pipeline.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 

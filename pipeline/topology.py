@@ -29,11 +29,11 @@ from operators.models.bundle import Bundle, Graph
 from operators.notify.alerter import Alerter
 from operators.notify.outbox import Outbox
 from operators.records import Suppressed
-from pipeline.perceive import Perceive
-from pipeline.refused import LETTER_BYTES
 from pipeline.settings import LogSettings, LookoutSettings
 from pipeline.topics.base import TopicSettings
 from pipeline.tracing.base import UNTRACED, Tracing
+from pipeline.workers.perceive import Perceive
+from pipeline.workers.refused import LETTER_BYTES
 
 CAPTURE, DELIVER, EVIDENCE = "capture", "deliver", "evidence"
 CAMERAS, SEGMENTS, EMBEDDINGS, EVENTS, ALERTS = "cameras", "segments", "embeddings", "events", "alerts"

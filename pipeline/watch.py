@@ -29,7 +29,7 @@ from pipeline.event_lines import EventLines
 from pipeline.evidence.begin import Kept, begin_evidence, links_of
 from pipeline.health import beating, begin_health
 from pipeline.local import Local, OneAtATime, Outcome
-from pipeline.metrics import Metrics
+from pipeline.metrics.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.sinks import check_sinks, made_sinks
 from pipeline.topics.embedded_log import EmbeddedLog

@@ -16,10 +16,10 @@ from operators.notify.outbox import read
 from operators.notify.text import title_of
 from operators.records import Alert, Suppressed
 from pipeline import codec
-from pipeline.operator_state import Kept
-from pipeline.refused import HEADERS
 from pipeline.topics.base import Log, Message
 from pipeline.topology import ALERTS, DELIVER, SUPPRESSED, dead_letter_topic
+from pipeline.workers.operator_state import Kept
+from pipeline.workers.refused import HEADERS
 
 WRITER = "replay-alerts"
 

@@ -17,7 +17,6 @@ from operators.capture.source import parse
 from operators.clock import NS_PER_S, Clock
 from operators.errors import LogUnavailable, LookoutError, SettingsError
 from pipeline.background import in_background
-from pipeline.capture_worker import CaptureWorker
 from pipeline.cluster.cameras import settings_of
 from pipeline.cluster.live_capture import LiveCapture
 from pipeline.cluster.spool import Spool
@@ -26,7 +25,8 @@ from pipeline.topics.base import Log, Message
 from pipeline.topology import CAMERAS, CAPTURE
 from pipeline.tracing.base import UNTRACED, Tracing
 from pipeline.watcher import Watcher
-from pipeline.worker import POLL_S, RETRY_S
+from pipeline.workers.capture import CaptureWorker
+from pipeline.workers.worker import POLL_S, RETRY_S
 
 log = logging.getLogger(__name__)
 

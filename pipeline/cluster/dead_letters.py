@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from operators.clock import rfc3339
 from operators.errors import SettingsError
-from pipeline.refused import HEADERS
 from pipeline.topics.base import Log, Message
 from pipeline.topology import OPTIONAL, STAGES, Lane, dead_letter_topic
+from pipeline.workers.refused import HEADERS
 
 _POLL_RECORDS, _POLL_S = 64, 1.0
 

@@ -13,14 +13,14 @@ from operators.errors import Fenced, LogUnavailable, RecordTooLarge
 from operators.records import Segment
 from pipeline import codec
 from pipeline.background import in_background
-from pipeline.capture_worker import BATCH_BYTES, BATCH_SEGMENTS
 from pipeline.cluster.spool import Spool, Spooled
 from pipeline.logs import about
 from pipeline.topics.base import Log, partition_of
 from pipeline.topology import CAPTURE, SEGMENTS
 from pipeline.tracing.base import UNTRACED, Headers, Tracing
 from pipeline.watcher import Watcher
-from pipeline.worker import RETRY_S
+from pipeline.workers.capture import BATCH_BYTES, BATCH_SEGMENTS
+from pipeline.workers.worker import RETRY_S
 
 log = logging.getLogger(__name__)
 

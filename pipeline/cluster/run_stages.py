@@ -19,7 +19,7 @@ from pipeline.background import in_background
 from pipeline.cluster.capture_stage import CaptureStage
 from pipeline.evidence.begin import begin_evidence, links_of
 from pipeline.health import beating, begin_health
-from pipeline.metrics import Metrics
+from pipeline.metrics.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.sinks import made_sinks, sink_names
 from pipeline.topics.kafka_log import KafkaLog
@@ -28,7 +28,7 @@ from pipeline.tracing.base import Tracing
 from pipeline.tracing.begin import begin_tracing
 from pipeline.watch import stopped_by_signals
 from pipeline.watcher import Watchers
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from pipeline.evidence.keeper import EvidenceKeeper
 from pipeline.evidence.links import signer_of
 from pipeline.evidence.making import PARTS, REASONS, Maker
 from pipeline.evidence.server import EvidenceServer
-from pipeline.evidence_metrics import Making
-from pipeline.metrics import Metrics
+from pipeline.metrics.evidence import Making
+from pipeline.metrics.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.topics.base import Log
 

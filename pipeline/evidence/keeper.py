@@ -16,7 +16,7 @@ from operators.evidence.store import Store
 from operators.records import Alert, Event
 from pipeline.evidence.footage import Footage
 from pipeline.evidence.making import LETHAL, LOG, OVERLOAD, PARTS, STORAGE, Made, Maker
-from pipeline.evidence_metrics import Making
+from pipeline.metrics.evidence import Making
 
 log = logging.getLogger(__name__)
 

@@ -35,14 +35,14 @@ from operators.clock import SystemClock
 from operators.records import Embedding, Segment, VideoTrack
 from pipeline import codec
 from pipeline.background import in_background
-from pipeline.capture_worker import CaptureWorker
 from pipeline.settings import LogSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import SEGMENTS, STAGES, topics
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.capture import CaptureWorker
+from pipeline.workers.worker import Worker
 from tests.benchmarks.log import MEDIA, RECORD_BYTES, latency
 from tests.kafka.broker import running_broker
 

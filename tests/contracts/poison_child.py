@@ -20,10 +20,10 @@ from operators.base import Operator, Rejected
 from operators.clock import SystemClock
 from operators.decode.decoder import Decoder, DecodeSettings
 from operators.records import Clip, Embedding, Segment
-from pipeline.perceive import Perceive
 from pipeline.topology import STAGES
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.perceive import Perceive
+from pipeline.workers.worker import Worker
 from tests.contracts.logs import LOGS
 from tests.operators.decode.segments import SAMPLING
 

@@ -19,7 +19,7 @@ from pipeline.settings import LogSettings
 from pipeline.topics.base import Log
 from pipeline.topology import EMBEDDINGS, EVENTS, STAGES, topics
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 from tests.contracts.logs import PATIENCE_S, everything
 from tests.operators.health.test_silence import record
 from tests.waiting import until

@@ -22,16 +22,16 @@ from operators.decode.decoder import Decoder, DecodeSettings
 from operators.records import Clip, Embedding, Health, Segment
 from pipeline import codec
 from pipeline.background import in_background
-from pipeline.capture_worker import CaptureWorker
-from pipeline.metrics import Metrics
-from pipeline.perceive import Perceive
+from pipeline.metrics.metrics import Metrics
 from pipeline.settings import LogSettings
 from pipeline.topics.base import Log
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import EMBEDDINGS, SEGMENTS, STAGES, topics
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.capture import CaptureWorker
+from pipeline.workers.perceive import Perceive
+from pipeline.workers.worker import Worker
 from tests.contracts.logs import LOGS, PATIENCE_S, everything
 from tests.contracts.poison_child import Telling
 from tests.operators.decode.segments import SAMPLING, segments_of

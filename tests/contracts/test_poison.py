@@ -19,10 +19,10 @@ from operators.records import Embedding, Segment
 from pipeline import codec
 from pipeline.cluster.dead_letters import replay_all
 from pipeline.codec import VERSION_HEADER
-from pipeline.in_hand import DEATHS
 from pipeline.settings import LogSettings
 from pipeline.topics.base import Log, Message, TopicSettings
 from pipeline.topology import EMBEDDINGS, SEGMENTS, topics
+from pipeline.workers.in_hand import DEATHS
 from tests.contracts.conftest import REPOSITORY
 from tests.contracts.logs import everything
 from tests.contracts.poison_child import KILLER

@@ -18,7 +18,7 @@ from pipeline.settings import LogSettings
 from pipeline.topics.base import Log, Message
 from pipeline.topology import EVENTS, SEGMENTS, Lane, topics
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 from tests.contracts.logs import PATIENCE_S, everything
 from tests.pipeline import codec_1_0
 from tests.waiting import until

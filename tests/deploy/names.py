@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from pipeline.cli import app
 from pipeline.cluster.run_stages import check_names
-from pipeline.metrics import Metrics
+from pipeline.metrics.metrics import Metrics
 from pipeline.settings import LookoutSettings
 
 ROOT = Path(__file__).parent.parent.parent

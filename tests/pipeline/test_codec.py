@@ -212,7 +212,8 @@ def flipped(content: bytes, bit: int) -> bytes:
 
 LEARNS_NOTHING = """
 import msgspec._utils
-from pipeline import capture_worker, codec, in_hand, operator_state
+from pipeline import codec
+from pipeline.workers import capture, in_hand, operator_state
 from tests.pipeline.test_codec import ALERT, EMBEDDING, EVENT, SEGMENT, SUPPRESSED, message
 
 def learn(*_): raise AssertionError("a type is learnt at its first use, by whichever threads come first")
@@ -220,7 +221,7 @@ def learn(*_): raise AssertionError("a type is learnt at its first use, by which
 msgspec._utils._get_class_mro_and_typevar_mappings = learn  # which all learning goes through
 for record in (SEGMENT, EMBEDDING, EVENT, ALERT, SUPPRESSED):
     assert codec.decode(message(record)) == record
-for decoder in (operator_state._KEPT, in_hand._NOTES, capture_worker._POSITION):
+for decoder in (operator_state._KEPT, in_hand._NOTES, capture._POSITION):
     try:
         decoder.decode(bytes([0x80]))
     except msgspec.ValidationError:

@@ -14,7 +14,7 @@ from operators.clock import NS_PER_S, ManualClock
 from operators.errors import LogUnavailable, SettingsError
 from pipeline import health
 from pipeline.health import HealthServer, beating
-from pipeline.metrics import Metrics
+from pipeline.metrics.metrics import Metrics
 
 
 @pytest.fixture

@@ -119,9 +119,9 @@ def test_the_form_suits_where_lines_go(wanted: logs.LogFormat, terminal: bool, p
 
 def test_of_what_libraries_say_only_warnings_are_logged() -> None:
     script = ("import logging; from pipeline.logs import log_to_stream; log_to_stream('plain')\n"
-              "for name in ('pipeline.worker', 'onnxscript'):\n"
+              "for name in ('pipeline.workers.worker', 'onnxscript'):\n"
               "    logging.getLogger(name).info('info of %s', name)\n"
               "    logging.getLogger(name).warning('warning of %s', name)\n")
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert [line.split(" ", 3)[-1] for line in done.stderr.splitlines()] == [
-        "info of pipeline.worker", "warning of pipeline.worker", "warning of onnxscript"]
+        "info of pipeline.workers.worker", "warning of pipeline.workers.worker", "warning of onnxscript"]

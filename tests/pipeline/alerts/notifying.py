@@ -20,7 +20,7 @@ from operators.notify.webhook import Webhook, WebhookSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import STAGES
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 
 RULE = RuleSettings(name="all", labels=("siren",), cooldown_s=0.0)
 

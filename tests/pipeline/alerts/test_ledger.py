@@ -28,7 +28,7 @@ from pipeline.cli import app
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import EVENTS, STAGES
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 from tests.end_to_end.lookout import run
 from tests.operators.notify.events import an_event
 from tests.waiting import until

@@ -24,7 +24,7 @@ from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import SEGMENTS, topics
 from pipeline.watcher import Watcher
 from tests.contracts.logs import PATIENCE_S, everything
-from tests.pipeline.test_worker import segment
+from tests.pipeline.workers.test_worker import segment
 from tests.rtsp import RtspServer
 from tests.waiting import until
 

@@ -35,11 +35,11 @@ from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import ALERTS, EVENTS, SEGMENTS, Lane, topics
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 from tests.contracts.logs import everything
 from tests.end_to_end.lookout import command
 from tests.kafka.broker import Broker, missing
-from tests.pipeline.test_worker import Summing
+from tests.pipeline.workers.test_worker import Summing
 from tests.rtsp import RtspServer
 from tests.waiting import until
 

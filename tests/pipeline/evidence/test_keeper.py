@@ -23,13 +23,13 @@ from pipeline.evidence import making
 from pipeline.evidence.begin import begin_evidence
 from pipeline.evidence.keeper import MAX_PENDING, RETRY_NS, TRIES
 from pipeline.evidence.making import PARTS
-from pipeline.evidence_metrics import Making
-from pipeline.metrics import Metrics
+from pipeline.metrics.evidence import Making
+from pipeline.metrics.metrics import Metrics
 from pipeline.settings import LookoutSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import OPTIONAL
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 from tests.operators.decode.segments import segments_of
 from tests.operators.fuse.embeddings import START_NS
 from tests.operators.notify.events import an_event

@@ -29,10 +29,10 @@ from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import Lane
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 from tests.contracts.logs import PATIENCE_S, append, commit_all, everything, key_in, poll_until, values
-from tests.pipeline.test_worker import Summing, segment
 from tests.pipeline.topics.kafka_child import SESSION_S, settings_of
+from tests.pipeline.workers.test_worker import Summing, segment
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600),

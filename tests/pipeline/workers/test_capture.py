@@ -17,12 +17,12 @@ from operators.errors import LogUnavailable
 from operators.records import Segment
 from pipeline import codec
 from pipeline.background import in_background
-from pipeline.capture_worker import CaptureWorker
 from pipeline.settings import LogSettings
 from pipeline.topics.base import Transaction
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import SEGMENTS, topics
 from pipeline.watcher import TravellingRecord, Watcher
+from pipeline.workers.capture import CaptureWorker
 from tests.contracts.logs import PATIENCE_S, commit_all, everything
 from tests.waiting import until
 

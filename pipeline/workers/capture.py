@@ -28,7 +28,7 @@ from pipeline.topics.base import Log, partition_of
 from pipeline.topology import CAPTURE, SEGMENTS, STAGES
 from pipeline.tracing.base import UNTRACED, Headers, Tracing
 from pipeline.watcher import Watcher
-from pipeline.worker import RETRY_S
+from pipeline.workers.worker import RETRY_S
 
 log = logging.getLogger(__name__)
 

@@ -20,14 +20,14 @@ from operators.clock import NS_PER_S, Clock
 from operators.errors import CodecError, Fenced, LethalRecord, LogError, LogUnavailable, LookoutError
 from operators.records import Embedding
 from pipeline import codec
-from pipeline.in_hand import InHand
 from pipeline.logs import about
-from pipeline.operator_state import OperatorState
-from pipeline.refused import Refused, camera_of, reason
 from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
 from pipeline.topology import Lane
 from pipeline.tracing.base import UNTRACED, Batch, Tracing
 from pipeline.watcher import Account, Watcher
+from pipeline.workers.in_hand import InHand
+from pipeline.workers.operator_state import OperatorState
+from pipeline.workers.refused import Refused, camera_of, reason
 
 log = logging.getLogger(__name__)
 

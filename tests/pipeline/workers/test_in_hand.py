@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from operators.errors import LogUnavailable, SourceError
 from operators.records import Segment
-from pipeline.in_hand import DEATHS
 from pipeline.topics.embedded_log import EmbeddedLog
-from pipeline.worker import TRIES
-from tests.pipeline.test_worker import Summing, labels, log, put, run_until_done, segment, stored
+from pipeline.workers.in_hand import DEATHS
+from pipeline.workers.worker import TRIES
+from tests.pipeline.workers.test_worker import Summing, labels, log, put, run_until_done, segment, stored
 
 __all__ = ["log"]  # the fixture
 

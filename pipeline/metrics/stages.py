@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing_extensions import override
 
 from operators.errors import Fenced, LogUnavailable, every_kind
-from pipeline.series import Series
+from pipeline.metrics.series import Series
 from pipeline.watcher import Account, Watcher
 
 WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

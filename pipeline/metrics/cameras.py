@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from operators.capture.camera import CameraStatus
 from operators.clock import ns_to_seconds
 from operators.records import HEALTH_LABELS, Embedding, Event, Segment
-from pipeline.series import Series
+from pipeline.metrics.series import Series
 
 # Reasons that show as 0 before the first time, so that it is an increase and not a new series.
 OVERLOADED = ("overload", "sampling")  # pictures the decoder did not have the time to look at

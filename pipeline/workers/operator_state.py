@@ -15,10 +15,10 @@ import msgspec
 from operators.base import Operator
 from operators.errors import CodecError
 from pipeline import codec
-from pipeline.in_hand import InHand
-from pipeline.refused import reason
 from pipeline.topics.base import Consumer, Log, Message, Transaction, partition_of
 from pipeline.topology import Lane
+from pipeline.workers.in_hand import InHand
+from pipeline.workers.refused import reason
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from operators.capture.camera import CameraStatus
 from operators.clock import Clock, SystemClock, ns_to_seconds
 from operators.notify.outbox import Delivery, Result
 from operators.records import Alert, Embedding, Event, Segment, Suppressed
-from pipeline.camera_metrics import CameraMetrics
-from pipeline.evidence_metrics import EvidenceMetrics, Making
-from pipeline.series import MetricInfo, Series
-from pipeline.stage_metrics import JOURNEY_BUCKETS_S, WORK_BUCKETS_S, StageMetrics
+from pipeline.metrics.cameras import CameraMetrics
+from pipeline.metrics.evidence import EvidenceMetrics, Making
+from pipeline.metrics.series import MetricInfo, Series
+from pipeline.metrics.stages import JOURNEY_BUCKETS_S, WORK_BUCKETS_S, StageMetrics
 from pipeline.watcher import TravellingRecord
 
 HEALTH = "health"  # the stage that tells what is wrong with cameras

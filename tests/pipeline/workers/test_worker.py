@@ -21,7 +21,7 @@ from pipeline.topics.base import Message, TopicSettings
 from pipeline.topics.embedded_log import EmbeddedLog
 from pipeline.topology import Lane
 from pipeline.watcher import Watcher
-from pipeline.worker import Worker
+from pipeline.workers.worker import Worker
 
 LANE = Lane("count", "segments", "events", max_records=4)
 SENSES = Senses(visual=0.5, acoustic=0.5)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from operators.errors import LogUnavailable
 from pipeline.topics.base import TopicSettings, Transaction
 from pipeline.topics.embedded_log import EmbeddedLog
-from tests.pipeline.test_worker import Summing, labels, put, run_until_done, segment
+from tests.pipeline.workers.test_worker import Summing, labels, put, run_until_done, segment
 
 EVERY = 3  # which transactions are late
 

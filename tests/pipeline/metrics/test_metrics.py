@@ -16,10 +16,10 @@ from operators.capture.camera import CameraStatus
 from operators.clock import NS_PER_S, ManualClock
 from operators.notify.outbox import Delivery
 from operators.records import SILENT_DBFS, Embedding, Health, Segment, Suppressed
-from pipeline import series
-from pipeline.evidence_metrics import Making
-from pipeline.metrics import Metrics
-from pipeline.stage_metrics import DEAD_REASONS, UNEXPECTED
+from pipeline.metrics import series
+from pipeline.metrics.evidence import Making
+from pipeline.metrics.metrics import Metrics
+from pipeline.metrics.stages import DEAD_REASONS, UNEXPECTED
 from pipeline.watcher import Account
 from tests.operators.notify.events import T0, an_alert, an_event
 
