@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -74,9 +75,8 @@ def pictures_of(clip: Path) -> list[Picture]:
     """uint8 (HEIGHT, WIDTH, 3), `FPS` a second, of the clip's first half minute at most."""
     with av.open(clip) as container:
         every = max(1, round(float(container.streams.video[0].average_rate or FPS) / FPS))
-        kept = [frame.to_ndarray(width=WIDTH, height=HEIGHT, format="rgb24")
-                for i, frame in enumerate(container.decode(video=0)) if i % every == 0 and i < 30 * FPS * every]
-    return [picture.astype(np.uint8) for picture in kept]
+        return [frame.to_ndarray(width=WIDTH, height=HEIGHT, format="rgb24").astype(np.uint8, copy=False)
+                for frame in islice(container.decode(video=0), 0, 30 * FPS * every, every)]
 
 
 def filmed(clip: Path, fault: str) -> Callable[[float, Picture], None]:

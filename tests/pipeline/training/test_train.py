@@ -19,7 +19,7 @@ from operators.models.bundle import Bundle, load
 from pipeline.training.acoustics import Sound, train_acoustic
 from pipeline.training.dataset import Problem
 from pipeline.training.evaluate import evaluate
-from pipeline.training.network import AcousticTrunk
+from pipeline.training.network import AcousticEncoder, AcousticTrunk
 from pipeline.training.train import Plan, train
 from tests.drawn import chirp, flicker, still
 from tests.media import make_video
@@ -114,28 +114,24 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_bundle(
     assert bundle.manifest == trained[0].manifest  # its sha256 of every graph too
 
 
-def test_a_fixed_seed_gives_the_same_acoustic_encoder() -> None:
+def heard_twice(seed: int) -> AcousticEncoder:
+    """What two epochs of eight noises teach."""
     random = np.random.default_rng(0)
-    sounds = [Sound(random.uniform(-0.5, 0.5, 40_000).astype(np.float16), "ab"[i % 2], i % 4)
-              for i in range(8)]
-    one, same, other = (train_acoustic(sounds, dim=8, samples=16_000, sample_rate_hz=16_000, epochs=2, seed=seed)
-                        for seed in (1, 1, 2))
+    sounds = [Sound(random.uniform(-0.5, 0.5, 40_000).astype(np.float16), "ab"[i % 2], i % 4) for i in range(8)]
+    return train_acoustic(sounds, dim=8, samples=16_000, sample_rate_hz=16_000, epochs=2, seed=seed)
+
+
+def test_a_fixed_seed_gives_the_same_acoustic_encoder() -> None:
+    one, same, other = (heard_twice(seed) for seed in (1, 1, 2))
     weights = [torch.cat([weight.flatten() for weight in model.parameters()]) for model in (one, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
 def test_the_acoustic_trunk_goes_half_way_back_to_what_it_knew(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(0)
-    sounds = [Sound(random.uniform(-0.5, 0.5, 40_000).astype(np.float16), "ab"[i % 2], i % 4) for i in range(8)]
-
-    def trunk() -> dict[str, torch.Tensor]:
-        return train_acoustic(sounds, dim=8, samples=16_000, sample_rate_hz=16_000, epochs=2,
-                              seed=1).trunk.state_dict()
-
-    before, kept = AcousticTrunk().state_dict(), trunk()
+    before, kept = AcousticTrunk().state_dict(), heard_twice(1).trunk.state_dict()
     monkeypatch.setattr("pipeline.training.acoustics.LEARNT", 1.0)
-    learnt = trunk()
+    learnt = heard_twice(1).trunk.state_dict()
     assert not torch.equal(before["0.conv.weight"], learnt["0.conv.weight"])
     for name, weights in kept.items():
         assert torch.allclose(weights.double(), (before[name].double() + learnt[name].double()) / 2, atol=1e-6), name
