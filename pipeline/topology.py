@@ -129,7 +129,7 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage(Lane("perceive", SEGMENTS, EMBEDDINGS, max_records=16), _perceive),
+    Stage(Lane("perceive", SEGMENTS, EMBEDDINGS, max_records=32), _perceive),
     Stage(Lane("fuse", EMBEDDINGS, EVENTS, max_records=64), _fuse),
     Stage(Lane("health", EMBEDDINGS, EVENTS, max_records=256), _health),
     Stage(Lane("notify", EVENTS, ALERTS, max_records=256, besides={Suppressed: SUPPRESSED}), _notify),
