@@ -97,7 +97,7 @@ def test_several_cameras_are_kept_apart(scene: Path, bundle: Path, tmp_path: Pat
 
 
 def test_video_without_sound_and_sound_without_video(media: Callable[..., Path], bundle: Path, tmp_path: Path) -> None:
-    silent = media("silent.mp4", seconds=3, draw=white)  # longer, and it is frozen
+    silent = media("silent.mp4", seconds=2, draw=white)  # longer, and it is frozen
     blind = media("blind.wav", seconds=4, codec=None, audio_codec="pcm_s16le", tone=440.0)
     done = run("watch", f"eye={silent}", f"ear={blind}", "--model", bundle, "--data", tmp_path / "data", "--json")
     assert done.returncode == 0, done.stderr
