@@ -7,12 +7,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pipeline.topics.embedded_log import EmbeddedLog
+from pipeline.topology import EMBEDDINGS, EVENTS, SEGMENTS
 from tests.end_to_end.lookout import ROUND_S, command, make_scene, run
 from tests.tiny_bundle import make_bundle
+from tests.waiting import until
 
 KILLS = 20
 SEED = 20261122
@@ -27,24 +31,24 @@ def test_twenty_kills_lose_nothing_and_double_nothing(media: Callable[..., Path]
         return ("watch", f"a={scene}", f"b={scene}", "--model", bundle, "--data", tmp_path / data,
                 "--events", tmp_path / f"{data}.jsonl")
 
-    def seconds(data: str) -> float:
-        started_s = time.monotonic()
-        assert run(*arguments(data)).returncode == 0
-        return time.monotonic() - started_s
+    def records(log: EmbeddedLog) -> int:
+        return sum(end for topic in (SEGMENTS, EMBEDDINGS, EVENTS) for _, end in log.ends(topic).values())
 
-    whole_s, start_s = seconds("whole"), seconds("whole")  # the second has nothing left to do but start and end
-    work_s = max(whole_s - start_s, 1.0)
-    instants = random.Random(SEED)  # noqa: S311 - reproducible, not secret
-    killed = 0
-    for _ in range(KILLS):
+    def kill_after(log: EmbeddedLog, wanted: int, pause_s: float) -> None:
         process = subprocess.Popen(command(*arguments("killed")), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=instants.uniform(0.5 * start_s, start_s + work_s / KILLS))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-    assert killed >= KILLS // 2  # where the machine sped up, everything was done earlier
+        before = records(log)
+        until(lambda: records(log) >= before + wanted, 60)
+        time.sleep(pause_s)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+    assert run(*arguments("whole")).returncode == 0
+    with closing(EmbeddedLog(tmp_path / "whole")) as log:
+        most = records(log) // (2 * KILLS)  # written between two kills, so that half the work is left at the last
+    chance = random.Random(SEED)  # noqa: S311 - reproducible, not secret
+    with closing(EmbeddedLog(tmp_path / "killed")) as log:
+        for _ in range(KILLS):
+            kill_after(log, chance.randint(1, most), chance.uniform(0.0, 0.05))  # not always right after a commit
     last = run(*arguments("killed"))
     assert last.returncode == 0, last.stderr
     whole, survived = ((tmp_path / f"{name}.jsonl").read_text().splitlines() for name in ("whole", "killed"))
