@@ -8,7 +8,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from operators.errors import Fenced, LogError, LogUnavailable
@@ -119,36 +120,47 @@ class KafkaWriter:
         producer = self._producer
         if producer is None:
             raise LogUnavailable(self._what)
+        deadline_s = time.monotonic() + self._settings.transaction_timeout_s  # then brokers abort it themselves
+        manager = producer._transaction_manager
         try:
             with translating(self._what):
                 producer.begin_transaction()
-                self._fill(producer, entries, commits)
-                producer.commit_transaction()
+                sent = [producer.send(entry.topic, entry.value, entry.key.encode(), list(entry.headers.items()),
+                                      entry.partition) for entry in entries]
+                for future in sent:  # kafka-python may commit without a record that failed
+                    future.get(max(0.0, deadline_s - time.monotonic()))
+                for commit in commits:
+                    offsets = {at: OffsetAndMetadata(offset, "", -1) for at, offset in commit.offsets.items()}
+                    _finish(producer, manager.send_offsets_to_transaction(offsets, commit.membership), deadline_s)
+                _finish(producer, manager.begin_commit(), deadline_s)
         except LogError as error:
             self._recover(producer, error)
             raise
-
-    def _fill(self, producer: KafkaProducer, entries: Sequence[Entry], commits: Sequence[Commit]) -> None:
-        sent = [producer.send(entry.topic, entry.value, entry.key.encode(), list(entry.headers.items()),
-                              entry.partition) for entry in entries]
-        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
-        for future in sent:  # kafka-python may commit without a record that failed
-            future.get(max(0.0, deadline_s - time.monotonic()))
-        for commit in commits:
-            producer.send_offsets_to_transaction(
-                {at: OffsetAndMetadata(offset, "", -1) for at, offset in commit.offsets.items()}, commit.membership)
 
     def _recover(self, producer: KafkaProducer, error: LogError) -> None:
         """Make ready for the next transaction, with another producer where this one has come to an end."""
         gone = is_writer_gone(error.__cause__)
         try:
-            producer.abort_transaction()
+            _finish(producer, producer._transaction_manager.begin_abort(),
+                    time.monotonic() + self._settings.request_timeout_s)
         except KafkaError as fatal:
             gone = gone or is_writer_gone(fatal)
             _end(producer)
             self._producer = None
         if gone and isinstance(error, Fenced):
             self._fenced = error
+
+
+def _finish(producer: KafkaProducer, result: TransactionalRequestResult, deadline_s: float) -> None:
+    """Wait for a step of a transaction. kafka-python's own methods do so without end, and some answers never come.
+
+    Raises:
+        KafkaTimeoutError: nobody knows how it ended; whoever takes the name next ends it.
+    """
+    producer._sender.wakeup()
+    if not result.wait(max(0.0, deadline_s - time.monotonic()) * 1000):
+        message = "no answer within the transaction's time"
+        raise KafkaTimeoutError(message)
 
 
 def _end(producer: KafkaProducer, timeout_s: float = 0.0) -> None:

@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
+from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 
-from operators.errors import RecordTooLarge
+from operators.errors import LogUnavailable, RecordTooLarge
 from pipeline.topics.base import TopicSettings
 from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topics.kafka_topics import KafkaTopics
@@ -20,7 +21,7 @@ from tests.contracts.logs import PATIENCE_S
 from tests.waiting import until
 
 
-def give_up(producer: KafkaProducer, timeout: float | None = None) -> Never:
+def give_up(*_: object, timeout: float | None = None) -> Never:
     """What a producer says, now and then, whose broker was busy for too long."""
     raise KafkaTimeoutError
 
@@ -35,7 +36,7 @@ def test_one_that_can_neither_abort_nor_flush_leaves_nothing_behind(kafka: str,
         writer.commit([fits], [])
         threads = threading.active_count()
         with monkeypatch.context() as patched:
-            patched.setattr(KafkaProducer, "abort_transaction", give_up)
+            patched.setattr(TransactionManager, "begin_abort", give_up)
             patched.setattr(KafkaProducer, "flush", give_up)
             with pytest.raises(RecordTooLarge):
                 writer.commit([large], [])
@@ -43,3 +44,21 @@ def test_one_that_can_neither_abort_nor_flush_leaves_nothing_behind(kafka: str,
         writer.commit([fits], [])
         until(lambda: threading.active_count() <= threads, PATIENCE_S,
               lambda: [thread.name for thread in threading.enumerate()])
+
+
+def test_an_answer_that_never_comes_ends_with_the_transactions_time(kafka: str,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = KafkaSettings(servers=(kafka,), prefix=f"test-{uuid4().hex}.", transaction_timeout_s=1,
+                             request_timeout_s=5)
+    with closing(KafkaTopics(settings)) as topics:
+        topics.ensure([TopicSettings("some", partitions=1)])
+    entry = Entry(f"{settings.prefix}some", 0, "cam", b"x")
+    with closing(KafkaWriter(settings, "writer")) as writer:
+        writer.commit([entry], [])
+        with monkeypatch.context() as patched:
+            patched.setattr(TransactionalRequestResult, "done", lambda *_: None)
+            with pytest.raises(LogUnavailable, match="does not answer"):
+                writer.commit([entry], [])
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name == "commit writer"], PATIENCE_S)
+        writer.check()
+        writer.commit([entry], [])
