@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from operators.capture.camera import CameraSettings
 from operators.errors import SettingsError
+from operators.evidence.settings import EvidenceSettings
 from operators.notify.secret import PREFIX
 from operators.notify.webhook import WebhookSettings
 from operators.records import Event
@@ -33,7 +34,11 @@ GRACE_S = 6.0  # after the scene's end, for the last events to close and the las
 
 
 def demo(console: Console, model: str = "starter") -> int:
-    """Run it; the exit code is 0 if a siren alert arrived with a signature that is right."""
+    """Run it; the exit code is 0 if a siren alert arrived with a signature that is right.
+
+    What was seen and heard stays in a folder that the last line names, for whoever would rather look than read.
+    """
+    shown = Path(tempfile.mkdtemp(prefix="lookout-demo-evidence-"))
     with tempfile.TemporaryDirectory(prefix="lookout-demo-") as folder:
         path = make_scene(Path(folder) / f"{CAMERA}.mp4")
         key = secrets.token_bytes(32)
@@ -44,7 +49,8 @@ def demo(console: Console, model: str = "starter") -> int:
             settings = LookoutSettings(
                 cameras=(CameraSettings(source=f"{CAMERA}={source}"),), model=model,
                 webhooks=(WebhookSettings(name="demo", url=receiver.url, secret_file=str(secret),
-                                          allow=(receiver.host,)),))
+                                          allow=(receiver.host,)),),
+                evidence=EvidenceSettings(url=str(shown), after_s=GRACE_S / 2))
             seen = _Seen()
             stop = threading.Event()
             timer = threading.Timer(LENGTH_S + GRACE_S, stop.set)  # a camera never ends by itself
@@ -53,6 +59,8 @@ def demo(console: Console, model: str = "starter") -> int:
             report = watch(settings, WatchOptions(Path(folder) / "data", extra=(seen,)), console, stop)
             timer.cancel()
         _tell(console, report, seen, receiver)
+        for why in sorted(shown.glob("*/why.png")):
+            console.print(f"what was seen and heard of it: {why}", highlight=False, soft_wrap=True)
         arrived = any(alert["subject"] == EXPECTED for alert in receiver.alerts.values())
         return 0 if arrived and not report.exit_code else 1
 

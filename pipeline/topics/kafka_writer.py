@@ -121,18 +121,11 @@ class KafkaWriter:
         if producer is None:
             raise LogUnavailable(self._what)
         deadline_s = time.monotonic() + self._settings.transaction_timeout_s  # then brokers abort it themselves
-        manager = producer._transaction_manager
         try:
             with translating(self._what):
                 producer.begin_transaction()
-                sent = [producer.send(entry.topic, entry.value, entry.key.encode(), list(entry.headers.items()),
-                                      entry.partition) for entry in entries]
-                for future in sent:  # kafka-python may commit without a record that failed
-                    future.get(max(0.0, deadline_s - time.monotonic()))
-                for commit in commits:
-                    offsets = {at: OffsetAndMetadata(offset, "", -1) for at, offset in commit.offsets.items()}
-                    _finish(producer, manager.send_offsets_to_transaction(offsets, commit.membership), deadline_s)
-                _finish(producer, manager.begin_commit(), deadline_s)
+                fill(producer, entries, commits, deadline_s)
+                _finish(producer, producer._transaction_manager.begin_commit(), deadline_s)
         except LogError as error:
             self._recover(producer, error)
             raise
@@ -149,6 +142,22 @@ class KafkaWriter:
             self._producer = None
         if gone and isinstance(error, Fenced):
             self._fenced = error
+
+
+def fill(producer: KafkaProducer, entries: Sequence[Entry], commits: Sequence[Commit], deadline_s: float) -> None:
+    """Put everything into the transaction that has begun.
+
+    Raises:
+        KafkaError: not all of it is in there.
+    """
+    sent = [producer.send(entry.topic, entry.value, entry.key.encode(), list(entry.headers.items()), entry.partition)
+            for entry in entries]
+    for future in sent:  # kafka-python may commit without a record that failed
+        future.get(max(0.0, deadline_s - time.monotonic()))
+    for commit in commits:
+        offsets = {at: OffsetAndMetadata(offset, "", -1) for at, offset in commit.offsets.items()}
+        _finish(producer, producer._transaction_manager.send_offsets_to_transaction(offsets, commit.membership),
+                deadline_s)
 
 
 def _finish(producer: KafkaProducer, result: TransactionalRequestResult, deadline_s: float) -> None:

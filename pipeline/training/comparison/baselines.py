@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from pipeline.training.network import SENTIMENT_CLASSES, Fusion
+from pipeline.training.network import SENTIMENT_CLASSES, Entrance, Fusion
 
 Sense = Literal["visual", "acoustic"]
 Logits = tuple[Tensor, Tensor]  # events (B, T, L), sentiment (B, T, 4)
@@ -26,8 +26,7 @@ class LateFusion(nn.Module):
 
     def __init__(self, *, visual: int, acoustic: int, labels: int, joined: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.visual_in = nn.Sequential(nn.LayerNorm(visual), nn.Linear(visual, dim))
-        self.acoustic_in = nn.Sequential(nn.LayerNorm(acoustic), nn.Linear(acoustic, dim))
+        self.visual_in, self.acoustic_in = Entrance(visual, dim), Entrance(acoustic, dim)
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
         self.norm = nn.LayerNorm(joined)
         self.events, self.sentiment = (

@@ -40,7 +40,7 @@ from pipeline.training.network import VISUAL_FEATURES, AcousticEncoder, VisualTr
 from pipeline.training.scenes.spoilt import Views, prepare_spoilt
 from pipeline.training.scenes.stage import CONDITIONS
 from pipeline.training.split import Part, Source, split
-from pipeline.training.train import PICTURES, WIDTH, WINDOW_STEPS
+from pipeline.training.train import ACOUSTIC_WIDTH, PICTURES, WIDTH, WINDOW_STEPS
 
 EncoderOf = Literal["fold", "bundle"]
 
@@ -160,8 +160,8 @@ class _Run:
 
         encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz)
         encoder.load_state_dict(self._kept(stem, "encoder", learn))
-        return Frozen(encoder, port("samples", "float32", SAMPLING.samples), port("embedding", "float32", WIDTH),
-                      self._work / f"{stem}-encoder.onnx")
+        return Frozen(encoder, port("samples", "float32", SAMPLING.samples),
+                      port("embedding", "float32", ACOUSTIC_WIDTH), self._work / f"{stem}-encoder.onnx")
 
     def _kept(self, stem: str, name: str, make: Callable[[], Weights]) -> Weights:
         return kept(self._work / f"{stem}-{name}.pt", make)
@@ -196,7 +196,7 @@ def _method(bundle: Bundle, terms: Terms, clips: Sequence[Features], folds: Sequ
                   f"are only trained on here; folds are cut from {len(held)} others",
     }
     counts = [Counter(clip.row.label for clip in clips if clip.row.source in fold) for fold in folds]
-    fusions = {name: make(visual=WIDTH, acoustic=WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
+    fusions = {name: make(visual=WIDTH, acoustic=ACOUSTIC_WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
                for name, make in METHODS.items()}
     return {
         "grouped_by": "source", "interval": "95 %, Student's t over folds",

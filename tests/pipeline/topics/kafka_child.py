@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from kafka.structs import TopicPartition
 
@@ -10,7 +11,7 @@ from pipeline.topics.base import Message
 from pipeline.topics.kafka_consumer import KafkaMember
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings
-from pipeline.topics.kafka_writer import Commit, Entry, KafkaWriter
+from pipeline.topics.kafka_writer import Commit, Entry, KafkaWriter, fill
 
 SESSION_S = 4.0
 TRANSACTION_S = 3.0
@@ -41,7 +42,7 @@ def committing(settings: KafkaSettings) -> None:
     writer = KafkaWriter(settings, "dying")
     assert (producer := writer._producer)
     producer.begin_transaction()
-    writer._fill(producer, [Entry(f"{settings.prefix}out", 0, "cam", b"never")], [commit])
+    fill(producer, [Entry(f"{settings.prefix}out", 0, "cam", b"never")], [commit], time.monotonic() + settings.transaction_timeout_s)
 
 
 if __name__ == "__main__":

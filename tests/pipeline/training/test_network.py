@@ -6,7 +6,16 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 
 import torch  # noqa: E402
 
-from pipeline.training.network import AcousticTrunk, Fusion, LogMel, ServedFusion  # noqa: E402
+from pipeline.training.network import (  # noqa: E402
+    AcousticEncoder,
+    AcousticTrunk,
+    Feelings,
+    Fusion,
+    LogMel,
+    ServedFusion,
+    VisualTrunk,
+    _Components,
+)
 
 STEPS, VISUAL, ACOUSTIC, LABELS = 8, 12, 10, 3
 
@@ -60,6 +69,33 @@ def test_a_step_means_the_same_wherever_it_stands_in_the_window(fusion: Fusion, 
         assert torch.allclose(one[:, : STEPS - 3], other[:, 3:], atol=1e-6)
 
 
+def test_how_a_voice_sounds_depends_on_nothing_seen_and_on_two_seconds_of_what_was_heard(
+        fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    def feelings(*changed: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(fusion(*changed)[1][..., 1:], dim=2)[:, -1]
+
+    visual, acoustic, seen, heard = inputs
+    heard[:] = True
+    before = feelings(*inputs)
+    assert torch.allclose(feelings(100 * visual, acoustic, ~seen, heard), before, atol=1e-6)
+    for age in range(STEPS):
+        changed = acoustic.clone()
+        changed[:, -1 - age] *= -3
+        same = torch.allclose(feelings(visual, changed, seen, heard), before, atol=1e-6)
+        assert same == (age >= Feelings.HEARD_STEPS)
+
+
+def test_events_depend_on_what_is_heard_and_feelings_on_how_as_well(inputs: list[torch.Tensor]) -> None:
+    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, what=4, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
+    inputs[3][:] = True
+    changed = [array.clone() for array in inputs]
+    changed[1][..., 4:] *= -3
+    (events, sentiment), (others, felt) = fusion(*inputs), fusion(*changed)
+    assert torch.equal(events, others)
+    assert torch.equal(sentiment[..., 0], felt[..., 0])
+    assert not torch.allclose(sentiment, felt, atol=1e-3)
+
+
 def test_nothing_valid_at_all_gives_numbers(fusion: Fusion) -> None:
     served = ServedFusion(fusion, torch.ones(LABELS), torch.zeros(LABELS))
     nothing = torch.zeros(1, STEPS, dtype=torch.bool)
@@ -96,6 +132,41 @@ def test_logmel_puts_a_tone_into_its_band() -> None:
 def test_ten_times_as_loud_is_a_step_up_of_the_same_height_everywhere() -> None:
     sound = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
     assert torch.allclose(LogMel(16_000)(sound * 10) - LogMel(16_000)(sound), torch.tensor(10.0).log(), atol=0.05)
+
+
+def test_a_place_counts_as_much_as_moves_there_and_all_alike_where_nothing_does() -> None:
+    moved = torch.zeros(1, 2, 3, 64, 96)
+    moved[0, 1, :, 32:48, :32], moved[0, 1, :, 48:, :32] = 0.5, -0.5  # darker is moved, too
+    moved[0, 1, :, :32, 64:] = 0.25
+    still, moving = VisualTrunk.shares(moved)[0, :, :, 0]
+    assert torch.allclose(still, torch.full((6,), 1 / 6))
+    assert torch.allclose(moving, torch.tensor([0, 0, 1 / 3, 2 / 3, 0, 0]), atol=0.02)
+    assert moving.sum() == pytest.approx(1.0)
+
+
+def test_components_are_uncorrelated_of_variance_one_and_nought_where_sounds_are_too_few() -> None:
+    torch.manual_seed(0)
+    mixed = torch.randn(500, 5) @ torch.randn(5, 20) + 3.0  # five things vary
+    components = _Components(20, 8)
+    components.fit(mixed)
+    found = components(mixed)
+    assert torch.allclose(found.mean(0), torch.zeros(8), atol=1e-3)
+    assert torch.allclose(found.T @ found / len(found), torch.diag(torch.tensor([1.0] * 5 + [0.0] * 3)), atol=1e-2)
+
+
+def test_an_embedding_is_what_a_sound_is_and_how_it_sounds_and_only_what_is_taught() -> None:
+    encoder, sounds = AcousticEncoder(8, 16_000).eval(), torch.rand(6, 16_000) - 0.5
+    encoder.fit(sounds)
+    with torch.inference_mode():
+        before = encoder(sounds)
+        assert before.shape == (6, AcousticEncoder.width(8))
+        assert torch.allclose(encoder.what(encoder.logmel(sounds)), before[:, :8])
+        assert before[:, 8:].std(0).max() > 0.5
+        for weights in list(encoder.trunk)[-3].parameters():
+            weights.mul_(2.0)
+        after = encoder(sounds)
+    assert torch.equal(before[:, 8:], after[:, 8:])
+    assert not torch.allclose(before[:, :8], after[:, :8])
 
 
 def test_the_acoustic_trunk_is_yamnet_as_its_authors_trained_it() -> None:
