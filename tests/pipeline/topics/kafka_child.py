@@ -42,7 +42,8 @@ def committing(settings: KafkaSettings) -> None:
     writer = KafkaWriter(settings, "dying")
     assert (producer := writer._producer)
     producer.begin_transaction()
-    fill(producer, [Entry(f"{settings.prefix}out", 0, "cam", b"never")], [commit], time.monotonic() + settings.transaction_timeout_s)
+    fill(producer, [Entry(f"{settings.prefix}out", 0, "cam", b"never")], [commit],
+         time.monotonic() + settings.transaction_timeout_s)
 
 
 if __name__ == "__main__":
