@@ -24,6 +24,7 @@ VISUAL_FEATURES = 3 * TRUNK_WIDTH  # newest picture, mean and maximum of the dif
 CELL_PX = 32  # of the picture, in each direction, are one place in the trunk's last map
 STILL = 0.5 / 128.0  # half a grey level: where less moves than that, all places of a picture count alike
 SENTIMENT_CLASSES = 4  # nobody heard, negative, neutral, positive
+LEAST_ADDED = 1e-3  # to a score's logit by both senses; less is how engines round, and shares of it mean nothing
 
 
 def _lite0() -> EfficientNet:
@@ -441,5 +442,5 @@ class ServedFusion(nn.Module):
         full, unseen, unheard = events.reshape(3, batch, *events.shape[1:]).unbind(0)  # (B, T, L) each
         added = torch.stack([full - unseen, full - unheard], dim=3).clamp(min=0.0)  # (B, T, L, 2)
         total = added.sum(3, keepdim=True)  # (B, T, L, 1)
-        contribution = torch.where(total > 0, added / total.clamp(min=1e-9), 0.5)  # (B, T, L, 2)
+        contribution = torch.where(total > LEAST_ADDED, added / total.clamp(min=LEAST_ADDED), 0.5)  # (B, T, L, 2)
         return full, sentiment[:batch], contribution

@@ -114,6 +114,13 @@ def test_contributions_are_shares_and_a_missing_sense_has_none(fusion: Fusion, i
     assert not bool((contribution[..., 1] > 0.5).any())
 
 
+def test_what_is_less_than_rounding_has_no_shares(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    with torch.no_grad():
+        fusion.events[-1].weight.mul_(1e-5)
+    served = ServedFusion(fusion, torch.ones(LABELS), torch.zeros(LABELS))
+    assert (served(*inputs)[2] == 0.5).all()
+
+
 def test_calibration_is_applied_to_the_scores(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
     scale, bias = torch.tensor([2.0, 1.0, 0.5]), torch.tensor([0.0, 1.0, -1.0])
     assert torch.allclose(ServedFusion(fusion, scale, bias)(*inputs)[0], fusion(*inputs)[0] * scale + bias, atol=1e-5)
