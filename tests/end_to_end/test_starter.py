@@ -43,20 +43,32 @@ def test_it_is_whole_small_and_says_what_it_is() -> None:
         assert label.close < label.open
 
 
+@pytest.fixture(scope="module")
+def lobby(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], int]:
+    """The events of the composed stream, and how many bytes `lookout watch` took at most."""
+    done = subprocess.run([sys.executable, "-c", IN_A_SMALL_PROCESS, *command(
+        "watch", DATA / "streams/lobby.mp4", "--data", tmp_path_factory.mktemp("lobby") / "data", "--json")],
+        capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return lines(done.stdout), int(done.stderr.split()[-1]) * 1024
+
+
 @needs_data
 @pytest.mark.slow
-def test_a_composed_stream_gives_its_events_in_little_memory(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", IN_A_SMALL_PROCESS, *command(
-        "watch", DATA / "streams/lobby.mp4", "--data", tmp_path / "data", "--json")],
-        capture_output=True, text=True, check=False)
-    events = lines(done.stdout)
-    peak_bytes = int(done.stderr.split()[-1]) * 1024
-    assert done.returncode == 0, done.stderr
+def test_a_composed_stream_gives_its_events_in_little_memory(lobby: tuple[list[dict[str, Any]], int]) -> None:
+    events, peak_bytes = lobby
     assert 10 * 10**6 < peak_bytes < MAX_MEMORY_BYTES
     schema = json.loads((ROOT / "operators/schemas/event.schema.json").read_text())
     for event in events:
         jsonschema.validate(event, schema)
-    assert {"fight", "siren", "gun_shot"} <= {event["subject"] for event in events}  # a baby that cries is missed
+    assert {"fight", "siren", "gun_shot"} <= {event["subject"] for event in events}
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="0.25 where 0.65 is wanted; it was 0.72 with the bundle before")
+def test_a_composed_stream_gives_its_crying_baby(lobby: tuple[list[dict[str, Any]], int]) -> None:
+    assert "crying_baby" in {event["subject"] for event in lobby[0]}
 
 
 @pytest.fixture(scope="module")
