@@ -73,11 +73,11 @@ def train_feelings(feelings: Feelings, heard: Sequence[Heard], *, updates: int, 
         acoustic = torch.from_numpy(one.acoustic.astype(np.float32))  # (T, Da)
         means.append(recent(acoustic.unsqueeze(0), valid.unsqueeze(0))[0, known])
         felt.append(torch.from_numpy(one.sentiment)[known] - 1)
-    x, told = torch.cat(means), torch.cat(felt)  # (N, Da), (N,)
-    if not len(x):
+    if not any(map(len, felt)):
         return
+    x, told = torch.cat(means), torch.cat(felt)  # (N, Da), (N,)
     feelings.mean.copy_(x.mean(0))
-    feelings.std.copy_(x.std(0) + LEAST_STD)
+    feelings.std.copy_(x.std(0, correction=0) + LEAST_STD)  # there may be one alone
     counts = torch.bincount(told, minlength=feelings.linear.out_features)
     weights = len(told) / counts.clamp(min=1)  # the three weigh the same however often they come
     optimiser = torch.optim.AdamW(feelings.linear.parameters(), lr=3e-3, weight_decay=0.1)

@@ -197,7 +197,7 @@ class _Components(nn.Module):
 
     def fit(self, x: Tensor) -> None:
         """To (N, width) of N sounds; components that so few sounds do not show stay 0."""
-        mean, std = x.mean(0), x.std(0) + self.LEAST_STD
+        mean, std = x.mean(0), x.std(0, correction=0) + self.LEAST_STD  # there may be one sound alone
         _, strength, directions = torch.linalg.svd((x - mean) / std, full_matrices=False)  # (n,), (n, width)
         shown = int((strength > strength[0] * 1e-4).sum().clamp(max=self.directions.shape[1]))
         scale = math.sqrt(len(x)) / strength[:shown]

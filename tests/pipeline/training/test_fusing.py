@@ -42,8 +42,15 @@ def test_feelings_are_learnt_from_voices_alone_and_the_rare_ones_as_well() -> No
     assert told.argmax(1).tolist() == [0, 1, 2]
 
 
-def test_without_a_voice_feelings_stay_as_they_were() -> None:
+@pytest.mark.parametrize("heard", [[], [voices(NOBODY, UNKNOWN)]], ids=["nothing heard", "nobody heard"])
+def test_without_a_voice_feelings_stay_as_they_were(heard: list[Heard]) -> None:
     feelings = Feelings(4, steps=16)
     before = {name: weights.clone() for name, weights in feelings.state_dict().items()}
-    train_feelings(feelings, [voices(NOBODY, UNKNOWN)], updates=10, seed=0)
+    train_feelings(feelings, heard, updates=10, seed=0)
     assert all(torch.equal(weights, before[name]) for name, weights in feelings.state_dict().items())
+
+
+def test_one_voice_alone_gives_numbers() -> None:
+    feelings = Feelings(4, steps=16)
+    train_feelings(feelings, [voices(2)], updates=10, seed=0)
+    assert feelings.told(torch.zeros(4)).isfinite().all()

@@ -159,6 +159,12 @@ def test_components_are_uncorrelated_of_variance_one_and_nought_where_sounds_are
     assert torch.allclose(found.T @ found / len(found), torch.diag(torch.tensor([1.0] * 5 + [0.0] * 3)), atol=1e-2)
 
 
+def test_one_sound_alone_shows_no_components() -> None:
+    components = _Components(20, 8)
+    components.fit(torch.rand(1, 20))
+    assert (components(torch.rand(3, 20)) == 0).all()
+
+
 def test_an_embedding_is_what_a_sound_is_and_how_it_sounds_and_only_what_is_taught() -> None:
     encoder, sounds = AcousticEncoder(8, 16_000).eval(), torch.rand(6, 16_000) - 0.5
     encoder.fit(sounds)
