@@ -233,6 +233,7 @@ class KafkaMember(Consumer):
     def _committed_in(self, partition: int) -> int:
         if partition not in self._committed:
             at = self._at(partition)
+            self._joining.forget_offsets()
             committed = self._client.committed(at, timeout_ms=self._timeout_ms)
             if committed is None:
                 committed = self._client.beginning_offsets([at], self._timeout_ms)[at]

@@ -1,4 +1,4 @@
-"""Corrections of kafka-python 3.0: how a member joins its group again and again, and what it holds meanwhile.
+"""Corrections of kafka-python 3.0: how a member joins its group again and again, what it holds, and from where on.
 
 Joining goes on in the client's own thread, while `poll` waits for it. As kafka-python has it, when `poll`
 is left before that has ended, and it ends before the next `poll`, the client forgets the result: it joins
@@ -6,6 +6,10 @@ anew, or, where it was new metadata that made it join, waits for ever. And until
 joined too, `poll` gives nothing, although nobody else can have this member's partitions before that.
 
 So here a result is kept until it is taken over, and `poll` reads on while the group waits for others.
+
+And where nobody waits any more for an answer that says how far the group is, the client keeps it for whoever
+asks for the same partitions next, however late: what has been committed since would be read again. So here
+it is forgotten.
 """
 
 from __future__ import annotations
@@ -45,6 +49,10 @@ class Joining:
         broke, self._broke = self._broke, False
         return broke
 
+    def forget_offsets(self) -> None:
+        """How far the group is in its partitions is asked for anew, whatever was asked before."""
+        self._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
+
     def _poll_and_read_on(self, timeout_ms: float) -> bool:
         patience_s = JOIN_POLL_S if self.membership else max(timeout_ms / 1000, JOIN_POLL_S)
         ready: bool = self._poll(timeout_ms=patience_s * 1000)
@@ -59,6 +67,7 @@ class Joining:
 
     async def _complete_and_note(self, generation: int, member: str, protocol: str, assignment: bytes) -> None:
         self._result = None
+        self.forget_offsets()  # others may have moved on
         await self._complete(generation, member, protocol, assignment)
         if self._joined:
             # Nobody else had in between what somebody holds in one generation and still in the next.

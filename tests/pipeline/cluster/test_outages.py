@@ -110,7 +110,13 @@ class Pipeline:
         return left
 
     def start_capture(self) -> None:
+        """A successor; back when it has its cameras, before which a signal to end would just kill it."""
+        before = self._captured_here()
         self._capture = self._start()
+        until(lambda: self._captured_here() == before + 2, PATIENCE_S)
+
+    def _captured_here(self) -> int:
+        return (self._folder / "capture.log").read_text().count(": captured here")
 
     def progress(self) -> tuple[int, int]:
         """How far the alerts of the live camera and of the file are; not at all while nobody answers."""

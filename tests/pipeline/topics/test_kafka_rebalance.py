@@ -10,12 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations
 from pathlib import Path
 from signal import SIGSTOP
 from typing import IO, cast
 from uuid import uuid4
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 from kafka.structs import MemberState
 
 from operators.clock import SystemClock
@@ -155,6 +157,33 @@ def test_what_was_under_way_when_its_process_died_holds_readers_up_for_a_bounded
     assert values(again) == [b"work"]
     for consumer in (reader, successor):
         consumer.close()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_answer_that_nobody_waited_for_is_not_where_a_member_goes_on(log: KafkaLog, moved: bool,
+                                                                        open_log: Callable[[], KafkaLog]) -> None:
+    """A poll's patience is short: how far the group is may come behind it, and the group has moved on by then."""
+    append(log, "in", [(key_in(partition, PARTITIONS), b"old") for partition in range(PARTITIONS)])
+    reader, got, again = log.consumer("group", "in"), list[Message](), list[Message]()
+    assert isinstance(reader, KafkaMember)
+    poll_until(lambda: len(got) >= PARTITIONS, [reader], got)
+    for count in range(1, PARTITIONS + 1):
+        for asked in combinations(map(reader._at, range(PARTITIONS)), count):
+            with pytest.raises(KafkaTimeoutError):
+                reader._client._coordinator.fetch_committed_offsets(asked, timeout_ms=0)
+    reader.poll(1, 0.5)  # brings the answers
+    commit_all(log, reader, got)
+    if moved:
+        newcomer = open_log().consumer("group", "in")
+        poll_until(lambda: len(newcomer.assignment) == PARTITIONS // 2, [reader, newcomer], again)
+        newcomer.close()
+        poll_until(lambda: len(reader.assignment) == PARTITIONS, [reader], again)
+    else:
+        reader.seek_to_committed()
+    append(log, "in", [(key_in(partition, PARTITIONS), b"new") for partition in range(PARTITIONS)])
+    poll_until(lambda: len(again) >= PARTITIONS, [reader], again)
+    assert values(again) == [b"new"] * PARTITIONS
+    reader.close()
 
 
 def test_a_batch_may_take_longer_than_the_session_timeout(log: KafkaLog, settings: KafkaSettings) -> None:
