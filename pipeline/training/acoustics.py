@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.training import augment
-from pipeline.training.features import Features
+from pipeline.training.dataset import UNKNOWN
+from pipeline.training.feelings import felt_in, learn_feelings
 from pipeline.training.network import SENTIMENT_CLASSES, AcousticEncoder, AcousticTrunk
+from pipeline.training.sounds import Sound, at_another_speed, window
 
-UNKNOWN = -1  # a sentiment nobody has labelled
 BATCH = 64
 RATE, TRUNK_RATE = 1e-3, 1e-4  # of learning: what the trunk was taught before is worth more than what is taught here
 LEARNT = 0.5  # share of what was learnt here in the trunk's weights; the rest is what it was taught before
-FASTER = (0.88, 1.12)  # how much a clip is sped up or slowed down, which moves its pitch too
-LOUD_ENOUGH = 0.3  # of the clip's own level, for a window to carry the clip's label
 MIXED = 0.4  # of the Beta distribution that says how much of two sounds is in their mixture: mostly one of them
 QUIETEST = 1e-3  # a fainter sound is not raised to another's level: it would be noise
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A clip's sound and what is heard in it."""
-
-    samples: NDArray[np.float16]  # (n,) -1..1
-    label: str  # as finely as somebody has said: `angry` teaches more than that it is negative
-    sentiment: int  # 0 nobody heard, 1 negative, 2 neutral, 3 positive, or UNKNOWN
-
-
-def sounds_of(clips: Iterable[Features]) -> list[Sound]:
-    """Of the clips that are only heard: what sounds while something is seen, nobody has labelled."""
-    return [Sound(clip.samples, clip.row.label, clip.row.sentiment) for clip in clips if clip.heard and not clip.seen]
 
 
 class _Taught(nn.Module):
@@ -60,7 +43,7 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
     labels = sorted({sound.label for sound in sounds})
     taught = torch.tensor([labels.index(sound.label) for sound in sounds])  # (sounds,)
     felt = torch.tensor([sound.sentiment for sound in sounds])  # (sounds,)
-    encoder = AcousticEncoder(dim, sample_rate_hz)
+    encoder = AcousticEncoder(dim, sample_rate_hz, felt_in(sounds))
     model = _Taught(encoder, dim, len(labels)).train()
     layers = nn.ModuleList(list(encoder.trunk)[encoder.KEPT :])
     encoder.trunk.requires_grad_(False)
@@ -75,7 +58,7 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
     for epoch in range(epochs):
         total = 0.0
         for chosen in np.array_split(order.permutation(len(sounds)), batches):
-            waves = np.stack([window(_at_another_speed(sounds[i].samples, order), samples, order) for i in chosen])
+            waves = np.stack([window(at_another_speed(sounds[i].samples, order), samples, order) for i in chosen])
             first = torch.from_numpy(chosen)
             share = torch.from_numpy(order.beta(MIXED, MIXED, len(chosen)).astype(np.float32))  # (B,)
             other = torch.from_numpy(order.permutation(len(chosen)))
@@ -93,7 +76,8 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
             total += loss.item()
         done(epoch, total / batches)
     _remember(encoder.trunk)
-    encoder.eval().fit(torch.from_numpy(np.stack([window(sound.samples, samples, order) for sound in sounds])))
+    encoder.eval()
+    learn_feelings(encoder.how, encoder.statistics, sounds, samples=samples, sample_rate_hz=sample_rate_hz, seed=seed)
     return encoder
 
 
@@ -123,37 +107,3 @@ def _mixed(waves: Tensor, other: Tensor, share: Tensor) -> Tensor:
     level = waves.square().mean(1).sqrt()  # (B,)
     raised = waves[other] * (level / level[other].clamp(min=QUIETEST)).unsqueeze(1)  # (B, N)
     return share.sqrt().unsqueeze(1) * waves + (1 - share).sqrt().unsqueeze(1) * raised
-
-
-def _at_another_speed(clip: NDArray[np.float16], random: np.random.Generator) -> NDArray[np.float32]:
-    speed = random.uniform(*FASTER)
-    at = np.arange(0, len(clip) - 1, speed)
-    return np.asarray(np.interp(at, np.arange(len(clip)), clip.astype(np.float32)), np.float32)
-
-
-def window(clip: NDArray[np.float16] | NDArray[np.float32], samples: int,
-           random: np.random.Generator) -> NDArray[np.float32]:
-    """`samples` of the clip from a random place that is not among its quiet ones."""
-    wave = clip.astype(np.float32)
-    if len(wave) <= samples:
-        out = np.zeros(samples, np.float32)
-        start = int(random.integers(0, samples - len(wave) + 1))
-        out[start : start + len(wave)] = wave
-        return out
-    wanted = LOUD_ENOUGH * _level(wave)
-    for _ in range(4):
-        start = int(random.integers(0, len(wave) - samples + 1))
-        out = wave[start : start + samples]
-        if _level(out) >= wanted:
-            break
-    return out
-
-
-def mix(louder: NDArray[np.float32], fainter: NDArray[np.float32], snr_db: float) -> NDArray[np.float32]:
-    """Both at once, the second `snr_db` below the first; the first keeps its level."""
-    level = _level(louder) * 10 ** (-snr_db / 20)
-    return louder + fainter * np.float32(level / max(_level(fainter), 1e-4))
-
-
-def _level(wave: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean(np.square(wave)))) if len(wave) else 0.0

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.dataset import NOBODY, UNKNOWN
-from pipeline.training.network import Feelings, Fusion, Recent, VisualProjection
+from pipeline.training.dataset import UNKNOWN
+from pipeline.training.network import Fusion, VisualProjection
 from pipeline.training.scenes.compose import MASKED
-from pipeline.training.scenes.source import Heard, Scenes, SceneSource
+from pipeline.training.scenes.source import Scenes, SceneSource
 
 BATCH = 64
-VOICES = 512  # steps of voices, likewise
-LEAST_STD = 0.02  # of a number of the embedding among voices
 AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, follow the trained ones
 
 
@@ -60,36 +57,6 @@ def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, ba
                     kept.lerp_(trained, 1 - AVERAGED)
         done(epoch, total / batches)
     return averaged
-
-
-def train_feelings(feelings: Feelings, heard: Sequence[Heard], *, updates: int, seed: int) -> None:
-    """Teach `feelings`, in place, what every voice of known feeling in `heard` sounds like; without any it stays."""
-    torch.manual_seed(seed)
-    means, felt = [], []
-    for one in heard:
-        recent = Recent(len(one.valid), Feelings.HEARD_STEPS)
-        valid = torch.from_numpy(one.valid)  # (T,)
-        known = valid & torch.from_numpy(one.sentiment > NOBODY)  # (T,)
-        acoustic = torch.from_numpy(one.acoustic.astype(np.float32))  # (T, Da)
-        means.append(recent(acoustic.unsqueeze(0), valid.unsqueeze(0))[0, known])
-        felt.append(torch.from_numpy(one.sentiment)[known] - 1)
-    if not any(map(len, felt)):
-        return
-    x, told = torch.cat(means), torch.cat(felt)  # (N, Da), (N,)
-    feelings.mean.copy_(x.mean(0))
-    feelings.std.copy_(x.std(0, correction=0) + LEAST_STD)  # there may be one alone
-    counts = torch.bincount(told, minlength=feelings.linear.out_features)
-    weights = len(told) / counts.clamp(min=1)  # the three weigh the same however often they come
-    optimiser = torch.optim.AdamW(feelings.linear.parameters(), lr=3e-3, weight_decay=0.1)
-    feelings.linear.reset_parameters()
-    feelings.train()
-    for _ in range(updates):
-        chosen = torch.randint(len(x), (VOICES,))
-        loss = nn.functional.cross_entropy(feelings.told(x[chosen]), told[chosen], weights)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    feelings.eval()
 
 
 def scene_loss(head: Head, scenes: Scenes, sentiment_weights: Tensor) -> Tensor:

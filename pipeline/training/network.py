@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import cast
@@ -182,28 +183,35 @@ class AcousticTrunk(nn.Sequential):
         return [conv, nn.BatchNorm2d(channels, eps=1e-4), nn.ReLU()]
 
 
-class _Components(nn.Module):
-    """What varies most from sound to sound among the statistics of a layer: principal components, all of variance 1."""
+class Manner(nn.Module):
+    """How a voice sounds: a linear map tells in which manner somebody speaks, and those that feel alike are summed up.
 
-    LEAST_STD = 0.03  # of a statistic; many are nearly always 0
+    *Angry* and *afraid* are as unlike each other as either is unlike *happy*: one map for all that is negative tells
+    less than one for each. How often they were met is taken out again, so that no feeling is told for being frequent.
+    """
 
-    def __init__(self, width: int, count: int) -> None:
+    LEAST = 1e-6  # probability; its logarithm is finite
+
+    def __init__(self, width: int, felt: Sequence[int] = range(SENTIMENT_CLASSES - 1)) -> None:
+        """`felt`: of each manner, 0 negative, 1 neutral or 2 positive."""
         super().__init__()
-        self.mean, self.directions = nn.Buffer(torch.zeros(width)), nn.Buffer(torch.zeros(width, count))
+        self.mean, self.std = nn.Buffer(torch.zeros(width)), nn.Buffer(torch.ones(width))
+        self.dropout = nn.Dropout(0.3)
+        self.linear = nn.Linear(width, len(felt))
+        nn.init.zeros_(self.linear.weight)  # who is taught by no voice tells none from another
+        nn.init.zeros_(self.linear.bias)
+        self.felt = nn.Buffer(torch.eye(SENTIMENT_CLASSES - 1)[list(felt)])  # (manners, 3)
+        self.share = nn.Buffer(torch.ones(SENTIMENT_CLASSES - 1))  # of the voices met
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width) -> (B, count)."""
-        return torch.matmul(x - self.mean, self.directions)
+        """(..., width) -> negative, neutral, positive (..., 3), logarithms of probabilities."""
+        manners = torch.softmax(self.manners(x), dim=-1)  # (..., manners)
+        feelings = torch.matmul(manners, self.felt).clamp(min=self.LEAST) / self.share  # (..., 3)
+        return torch.log(feelings / feelings.sum(-1, keepdim=True))
 
-    def fit(self, x: Tensor) -> None:
-        """To (N, width) of N sounds; components that so few sounds do not show stay 0."""
-        mean, std = x.mean(0), x.std(0, correction=0) + self.LEAST_STD  # there may be one sound alone
-        _, strength, directions = torch.linalg.svd((x - mean) / std, full_matrices=False)  # (n,), (n, width)
-        shown = int((strength > strength[0] * 1e-4).sum().clamp(max=self.directions.shape[1]))
-        scale = math.sqrt(len(x)) / strength[:shown]
-        self.mean.copy_(mean)
-        self.directions.zero_()
-        self.directions[:, :shown] = directions[:shown].T / std.unsqueeze(1) * scale
+    def manners(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., manners), logits."""
+        return cast(Tensor, self.linear(self.dropout((x - self.mean) / self.std)))
 
 
 class AcousticEncoder(nn.Module):
@@ -213,63 +221,60 @@ class AcousticEncoder(nn.Module):
     linear probe on its features, nothing else trained, gets 0.79 of the sounds of unseen recordings right where a
     network that began with ImageNet's weights got 0.66.
 
-    *How* comes from two layers in the middle, is asked for no label, and these layers and all before them stay as they
-    were. The last layer has forgotten how something is said, and what few actors teach holds for them alone: of the
-    feelings in the voices of others a probe gets 0.60 from the last layer, 0.64 where it is taught, 0.71 from these.
+    *How* is three numbers, negative, neutral and positive, from the statistics of a layer in the middle. It and all
+    before it stay as they were: the last layer has forgotten how something is said, and what few actors teach holds for
+    them alone. Of the feelings in the voices of others a probe gets 0.60 from the last layer, 0.64 where it is taught,
+    0.77 from this one.
     """
 
-    HOW_LAYERS = (6, 10)  # of the separable convolutions
-    HOW = 128  # components of each
-    KEPT = AcousticTrunk.FIRST + AcousticTrunk.EACH * HOW_LAYERS[-1]  # modules of the trunk that are not taught
+    HOW_LAYER, KEPT_LAYER = 6, 10  # of the separable convolutions: what *how* is told from, the last not taught
+    MIDDLE, KEPT = (AcousticTrunk.FIRST + AcousticTrunk.EACH * layer for layer in (HOW_LAYER, KEPT_LAYER))  # modules
 
-    def __init__(self, dim: int, sample_rate_hz: int) -> None:
-        """`dim`: of *what*; the embedding is wider, see `width`."""
+    def __init__(self, dim: int, sample_rate_hz: int, felt: Sequence[int] = range(SENTIMENT_CLASSES - 1)) -> None:
+        """`dim`: of *what*; the embedding is wider, see `width`. `felt`: see `Manner`."""
         super().__init__()
         self.logmel = LogMel(sample_rate_hz)
         self.trunk = AcousticTrunk()
         self.dropout = nn.Dropout(0.4)
         self.linear = nn.Linear(AcousticTrunk.WIDTH, dim)
-        self.how = nn.ModuleList(_Components(2 * AcousticTrunk.SEPARABLE[layer - 1][0], self.HOW)
-                                 for layer in self.HOW_LAYERS)
+        self.how = Manner(2 * AcousticTrunk.SEPARABLE[self.HOW_LAYER - 1][0], felt)
 
-    @classmethod
-    def width(cls, dim: int) -> int:
+    @staticmethod
+    def width(dim: int) -> int:
         """Da, of which the first `dim` say what it is."""
-        return dim + len(cls.HOW_LAYERS) * cls.HOW
+        return dim + SENTIMENT_CLASSES - 1
 
     def forward(self, samples: Tensor) -> Tensor:
         """(B, N) -> (B, Da)."""
-        x, statistics = self._kept(self.logmel(samples))
-        how = [components(x) for components, x in zip(self.how, statistics, strict=True)]  # (B, HOW) each
-        return torch.cat([self._what(x), *how], dim=1)  # (B, Da)
+        middle = self._through(self.logmel(samples), 0, self.MIDDLE)  # (B, channels, 4, frames/16)
+        what = self._what(self._through(middle, self.MIDDLE))  # (B, dim)
+        return torch.cat([what, self.how(self._statistics(middle))], dim=1)  # (B, Da)
 
     def what(self, spectrum: Tensor) -> Tensor:
         """(B, 1, 64, frames) -> (B, dim); training comes in here with an augmented spectrum."""
-        return self._what(self._kept(spectrum)[0])  # (B, dim)
+        return self._what(self._through(spectrum, 0))  # (B, dim)
 
-    def fit(self, samples: Tensor) -> None:
-        """Find the components of `how` in (N, samples) of N sounds."""
-        with torch.inference_mode():
-            found = [self._kept(self.logmel(part))[1] for part in torch.split(samples, 64)]
-        for components, statistics in zip(self.how, zip(*found, strict=True), strict=True):
-            cast(_Components, components).fit(torch.cat(statistics))
+    def statistics(self, samples: Tensor) -> Tensor:
+        """(B, N) -> what *how* is told from, (B, 2 * channels)."""
+        return self._statistics(self._through(self.logmel(samples), 0, self.MIDDLE))
 
-    def _kept(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the kept layers make of a spectrum, and the statistics of those that say how: (B, 2 * channels) each."""
-        statistics = []
-        for i, module in enumerate(list(self.trunk)[: self.KEPT], start=1):
+    def _through(self, x: Tensor, first: int, end: int | None = None) -> Tensor:
+        """Some modules of the trunk."""
+        for module in list(self.trunk)[first:end]:
             x = module(x)
-            if (i - AcousticTrunk.FIRST) in {AcousticTrunk.EACH * layer for layer in self.HOW_LAYERS}:
-                over_time = x.mean(2)  # (B, channels, frames/16)
-                mean = over_time.mean(2)  # (B, channels)
-                spread = (over_time - mean.unsqueeze(2)).square().mean(2)  # (B, channels)
-                statistics.append(torch.cat([mean, (spread + 1e-8).sqrt()], dim=1))  # (B, 2 * channels)
-        return x, statistics
+        return x
 
     def _what(self, x: Tensor) -> Tensor:
-        for module in list(self.trunk)[self.KEPT :]:
-            x = module(x)  # (B, 1024, 2, frames/32) after the last
+        """(B, 1024, 2, frames/32) -> (B, dim)."""
         return cast(Tensor, self.linear(self.dropout(x.mean((2, 3)))))  # (B, dim)
+
+    @staticmethod
+    def _statistics(x: Tensor) -> Tensor:
+        """(B, channels, bands, frames) -> mean and spread over time (B, 2 * channels)."""
+        over_time = x.mean(2)  # (B, channels, frames)
+        mean = over_time.mean(2)  # (B, channels)
+        spread = (over_time - mean.unsqueeze(2)).square().mean(2)  # (B, channels)
+        return torch.cat([mean, (spread + 1e-8).sqrt()], dim=1)  # (B, 2 * channels)
 
 
 class _CrossAttention(nn.Module):
@@ -360,39 +365,17 @@ class Entrance(nn.Module):
         return cast(Tensor, self.linear(self.norm(x[..., : self.width])))
 
 
-class Feelings(nn.Module):
-    """How a voice sounds: a linear map of the mean of what was heard lately, taught by itself (`train_feelings`).
-
-    Four of a hundred steps carry a voice of known feeling, from few actors: what learnt them together with the events,
-    and from all that the senses had made of one another, got 0.65 of those of other actors, this one 0.71.
-    """
-
-    HEARD_STEPS = 4  # 2 s, and the 2 s that every step hears
-
-    def __init__(self, acoustic: int, steps: int) -> None:
-        super().__init__()
-        self.recent = Recent(steps, self.HEARD_STEPS)
-        self.mean, self.std = nn.Buffer(torch.zeros(acoustic)), nn.Buffer(torch.ones(acoustic))
-        self.dropout = nn.Dropout(0.3)
-        self.linear = nn.Linear(acoustic, SENTIMENT_CLASSES - 1)
-
-    def forward(self, acoustic: Tensor, valid: Tensor) -> Tensor:
-        """(B, T, Da) and its mask (B, T) -> negative, neutral, positive (B, T, 3), logits."""
-        return self.told(self.recent(acoustic, valid))  # (B, T, 3)
-
-    def told(self, x: Tensor) -> Tensor:
-        """Means (..., Da) -> (..., 3)."""
-        return cast(Tensor, self.linear(self.dropout((x - self.mean) / self.std)))
-
-
 class Fusion(nn.Module):
     """Temporal cross-attention in both directions; causal, so every step is a result of its past only."""
 
     SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
 
     def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, what: int | None = None, dim: int = 128,
-                 heads: int = 4, dropout: float = 0.2) -> None:
-        """`what`: how many of the `acoustic` numbers say what is heard; None: all."""
+                 heads: int = 4, dropout: float = 0.2, felt: Sequence[int] = range(SENTIMENT_CLASSES - 1)) -> None:
+        """`what`: how many of the `acoustic` numbers say what is heard, before three that say what is felt.
+
+        Without it all of them say what is heard, and what is felt is told from them, see `Manner` for `felt`.
+        """
         super().__init__()
         self.recent = Recent(steps, self.SEEN_STEPS)
         self.visual_in, self.acoustic_in = Entrance(visual, dim), Entrance(what or acoustic, dim)
@@ -403,7 +386,8 @@ class Fusion(nn.Module):
         self.events, self.nobody = (
             nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, outputs))
             for outputs in (labels, 1))
-        self.feelings = Feelings(acoustic, steps)
+        self.what = what or 0
+        self.feelings = nn.Identity() if what else Manner(acoustic, felt)
 
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
                 ) -> tuple[Tensor, Tensor]:
@@ -414,7 +398,8 @@ class Fusion(nn.Module):
         v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)
         seen, heard = self.seeing(v, a, visual_valid, acoustic_valid), self.hearing(a, v, acoustic_valid, visual_valid)
         both = self.norm(torch.cat([seen, heard], dim=2))  # (B, T, 2D)
-        feelings = torch.log_softmax(self.feelings(acoustic, acoustic_valid), dim=2)  # (B, T, 3) if somebody
+        how = torch.where(acoustic_valid.unsqueeze(2), acoustic[..., self.what :], 0.0)  # (B, T, 3 or Da)
+        feelings = self.feelings(how)  # (B, T, 3) if somebody is heard
         return self.events(both), torch.cat([self.nobody(both), feelings], dim=2)  # (B, T, L), (B, T, 4)
 
 

@@ -23,20 +23,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, Label
 from pipeline.training import licences
-from pipeline.training.acoustics import sounds_of, train_acoustic
+from pipeline.training.acoustics import train_acoustic
 from pipeline.training.aligning import align, pairs_of
 from pipeline.training.calibrate import FALSE_COSTS, Calibration, calibrate, score_scenes, thresholds
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
+from pipeline.training.feelings import felt_in, learn_feelings
 from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
-from pipeline.training.fusing import Head, train_feelings, train_fusion
+from pipeline.training.fusing import Head, train_fusion
 from pipeline.training.kept import Weights, kept
 from pipeline.training.network import (
     VISUAL_FEATURES,
     AcousticEncoder,
     Fusion,
+    Manner,
     ServedFusion,
     VisualEncoder,
     VisualProjection,
@@ -44,6 +46,7 @@ from pipeline.training.network import (
 )
 from pipeline.training.scenes.compose import Shape
 from pipeline.training.scenes.source import SceneSource
+from pipeline.training.sounds import sounds_of
 from pipeline.training.split import Part, Source, split
 from pipeline.training.vocabulary import labels_of
 
@@ -174,8 +177,9 @@ class _Run:
         encoder = self._acoustic(name, clips)
         plan = self._plan
         torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
+        sounds = sounds_of(clips)
         fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, what=None if self._listener else WIDTH,
-                        labels=len(labels), steps=WINDOW_STEPS)
+                        labels=len(labels), steps=WINDOW_STEPS, felt=felt_in(sounds))
         head = Head(scaled_projection(clips), fusion)
 
         def learn() -> dict[str, torch.Tensor]:
@@ -186,8 +190,11 @@ class _Run:
                       seed=plan.seed, done=self._epochs(f"{name}: align", plan.align_updates))
             trained = train_fusion(head, scenes, steps=WINDOW_STEPS, epochs=plan.fusion_epochs,
                                    batches=plan.fusion_batches, seed=plan.seed, done=done)
-            train_feelings(trained.fusion.feelings, scenes.heard, updates=plan.fusion_epochs * plan.fusion_batches,
-                           seed=plan.seed)
+            if self._listener:
+                hear = self._heard(encoder)
+                learn_feelings(cast(Manner, trained.fusion.feelings),
+                               lambda samples: torch.from_numpy(hear(samples.numpy()).astype(np.float32)), sounds,
+                               samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz, seed=plan.seed)
             return trained.state_dict()
 
         head.load_state_dict(self._kept(f"{name}-fusion", (plan,), learn))
@@ -209,7 +216,7 @@ class _Run:
         if self._listener:
             return self._listener
         sounds = sounds_of(clips)
-        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz).eval()
+        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz, felt_in(sounds)).eval()
         if not sounds:
             return encoder
         plan = self._plan

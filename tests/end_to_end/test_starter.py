@@ -91,7 +91,6 @@ class TestHeldOut:
                 if isinstance(value, float):
                     assert report["clips"][name][measure] == pytest.approx(value, abs=0.02), (name, measure)
 
-    @pytest.mark.xfail(strict=True, reason="0.776: 38 of 49, one too few")
     def test_fights(self, report: dict[str, Any]) -> None:
         assert report["clips"]["fight"]["accuracy"] >= 0.78
 

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle
-from pipeline.training.acoustics import sounds_of, train_acoustic
+from pipeline.training.acoustics import train_acoustic
 from pipeline.training.comparison.baselines import METHODS
 from pipeline.training.comparison.contest import Contest, Effort, Fold
 from pipeline.training.comparison.diagrams import draw
@@ -34,11 +34,13 @@ from pipeline.training.comparison.verdict import judge
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import port
 from pipeline.training.features import Features, prepare
+from pipeline.training.feelings import felt_in
 from pipeline.training.frozen import Frozen
 from pipeline.training.kept import Weights, kept
 from pipeline.training.network import VISUAL_FEATURES, AcousticEncoder, VisualTrunk
 from pipeline.training.scenes.spoilt import Views, prepare_spoilt
 from pipeline.training.scenes.stage import CONDITIONS
+from pipeline.training.sounds import sounds_of
 from pipeline.training.split import Part, Source, split
 from pipeline.training.train import ACOUSTIC_WIDTH, PICTURES, WIDTH, WINDOW_STEPS
 
@@ -158,7 +160,7 @@ class _Run:
                                   epochs=epochs, seed=self._terms.effort.seed,
                                   done=lambda epoch, loss: self._bars.update(bar, completed=epoch + 1)).state_dict()
 
-        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz)
+        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz, felt_in(sounds))
         encoder.load_state_dict(self._kept(stem, "encoder", learn))
         return Frozen(encoder, port("samples", "float32", SAMPLING.samples),
                       port("embedding", "float32", ACOUSTIC_WIDTH), self._work / f"{stem}-encoder.onnx")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.training.acoustics import mix
 from pipeline.training.dataset import NOBODY, UNKNOWN
 from pipeline.training.features import Features
+from pipeline.training.sounds import mix
 
 SILENT = 0.02  # of a clip's loudest half second: nobody speaks there
 MASKED = -1.0  # a step's label that is not known

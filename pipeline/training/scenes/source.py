@@ -87,11 +87,6 @@ class SceneSource:
         for clip in self._played if alone else ():
             self._pool.append(self._encoded(self._degraded(self._sounds.alone(clip), 0.3)))
 
-    @property
-    def heard(self) -> Sequence[Heard]:
-        """All composed sound tracks, encoded."""
-        return self._pool
-
     def sentiment_weights(self) -> Tensor:
         """(4,) what a step of each sentiment counts, so that the three weigh the same however often they come."""
         counts = np.zeros(SENTIMENT_CLASSES)

@@ -5,7 +5,6 @@ A file and a live camera are captured, two stages follow, all over a broker of t
 
 from __future__ import annotations
 
-import gc
 import json
 import signal
 import subprocess
@@ -36,6 +35,7 @@ from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import ALERTS, EVENTS, SEGMENTS, Lane, topics
 from pipeline.watcher import Watcher
 from pipeline.workers.worker import Worker
+from tests.collecting import collect
 from tests.contracts.logs import everything
 from tests.end_to_end.lookout import command
 from tests.kafka.broker import Broker, missing
@@ -65,7 +65,7 @@ def collected() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     until(lambda: before.issuperset(threading.enumerate()), PATIENCE_S, threading.enumerate)
-    gc.collect()
+    collect()
 
 
 class Telling(Operator[Event, Alert]):

@@ -16,10 +16,11 @@ import torch  # noqa: E402
 
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, load
-from pipeline.training.acoustics import Sound, train_acoustic
+from pipeline.training.acoustics import train_acoustic
 from pipeline.training.dataset import Problem
 from pipeline.training.evaluate import evaluate
 from pipeline.training.network import AcousticEncoder, AcousticTrunk
+from pipeline.training.sounds import Sound
 from pipeline.training.train import Plan, train
 from tests.drawn import chirp, flicker, still
 from tests.media import make_video

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, load
 from pipeline.cli import main
-from pipeline.training.acoustics import Sound, train_acoustic
+from pipeline.training.acoustics import train_acoustic
 from pipeline.training.comparison import compare as room
 from pipeline.training.comparison.baselines import METHODS
 from pipeline.training.comparison.compare import Terms, compare
@@ -22,6 +22,7 @@ from pipeline.training.dataset import Problem
 from pipeline.training.measuring.report import comparison
 from pipeline.training.network import AcousticEncoder
 from pipeline.training.scenes.stage import CONDITIONS
+from pipeline.training.sounds import Sound
 from tests.drawn import chirp, flicker, still
 from tests.media import make_video
 from tests.tiny_bundle import make_bundle
