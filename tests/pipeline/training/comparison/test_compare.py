@@ -91,7 +91,7 @@ def test_it_is_said_what_is_composed(compared: tuple[dict[str, Any], Path]) -> N
     from rich.console import Console  # noqa: PLC0415
 
     report, _ = compared
-    console = Console(record=True, width=120)
+    console = Console(record=True, width=200)  # wide enough that nothing is wrapped
     for part in comparison(report):
         console.print(part)
     text = console.export_text()
@@ -115,7 +115,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stood(
     def never(*_: object, **__: object) -> None:
         pytest.fail("was done before the kill")
 
-    for name in ("contest.train_fusion", "features.read_media", "spoilt.read_media"):
+    for name in ("comparison.contest.train_fusion", "features.read_media", "scenes.spoilt.read_media"):
         monkeypatch.setattr(f"pipeline.training.{name}", never)
     again, _ = compare(bundle, data, out, Terms(folds=FOLDS, encoder="bundle", effort=EFFORT))
     assert {**again, "speed": None} == {**report, "speed": None}
