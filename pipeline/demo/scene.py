@@ -99,8 +99,8 @@ def sounds() -> NDArray[np.float64]:
 
 
 def siren(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A siren that wails between 600 and 1,400 Hz and back every four seconds, with overtones."""
-    pitch_hz = 600 + 800 * (0.5 - 0.5 * np.cos(2 * np.pi * time_s / 4))
+    """A siren that wails between 500 and 1,600 Hz and back every four seconds, with overtones."""
+    pitch_hz = 500 + 1100 * (0.5 - 0.5 * np.cos(2 * np.pi * time_s / 4))
     phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
     return np.asarray(0.13 * sum(share * np.sin(order * phase) for order, share in ((1, 1.0), (2, 0.4), (3, 0.3))))
 
