@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.training import augment
 from pipeline.training.dataset import NOBODY
-from pipeline.training.network import SENTIMENT_CLASSES, Manner
+from pipeline.training.network import FEELINGS, Manner
 from pipeline.training.sounds import Sound, at_another_speed
 
 TAKES = 3  # of each voice: as it is, and at other speeds and degraded
@@ -33,7 +33,7 @@ def manners_of(sounds: Sequence[Sound]) -> list[tuple[int, str]]:
 
 def felt_in(sounds: Sequence[Sound]) -> list[int]:
     """What is felt in each of the manners; just the three where nobody speaks."""
-    return [felt for felt, _ in manners_of(sounds)] or list(range(SENTIMENT_CLASSES - 1))
+    return [felt for felt, _ in manners_of(sounds)] or list(range(FEELINGS))
 
 
 def learn_feelings(manner: Manner, hear: Callable[[Tensor], Tensor], sounds: Sequence[Sound], *, samples: int,
@@ -43,20 +43,18 @@ def learn_feelings(manner: Manner, hear: Callable[[Tensor], Tensor], sounds: Seq
     Voices are heard as in serving: the last `samples` up to every step.
     """
     random, order = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    manners, hop = manners_of(sounds), samples // WINDOW_HOPS
+    manners, voices = manners_of(sounds), [sound for sound in sounds if sound.sentiment > NOBODY]
     heard, spoken = list[Tensor](), list[int]()
     for take in range(TAKES):
-        for sound in sounds:
-            if sound.sentiment <= NOBODY:
-                continue
-            clip = sound.samples.astype(np.float32) if take == 0 else at_another_speed(sound.samples, order)
-            wave = torch.from_numpy(clip).unsqueeze(0)
+        for voice in voices:
+            wave = torch.from_numpy(voice.samples.astype(np.float32))
             if take > 0:
-                wave = augment.degrade(wave, sample_rate_hz, random)
-            windows = _up_to_every_step(wave[0], samples, hop)  # (n, samples)
+                faster = torch.from_numpy(at_another_speed(voice.samples, order))
+                wave = augment.degrade(faster.unsqueeze(0), sample_rate_hz, random)[0]
+            windows = _up_to_every_step(wave, samples, samples // WINDOW_HOPS)  # (n, samples)
             with torch.no_grad():
                 heard.append(hear(windows))
-            spoken += [manners.index((sound.sentiment - 1, sound.label))] * len(windows)
+            spoken += [manners.index((voice.sentiment - 1, voice.label))] * len(windows)
     if heard:
         teach(manner, torch.cat(heard), torch.tensor(spoken), seed=seed)
 

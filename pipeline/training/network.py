@@ -24,7 +24,8 @@ TRUNK_WIDTH = 1280  # channels of EfficientNet-Lite0 before its classifier
 VISUAL_FEATURES = 3 * TRUNK_WIDTH  # newest picture, mean and maximum of the differences
 CELL_PX = 32  # of the picture, in each direction, are one place in the trunk's last map
 STILL = 0.5 / 128.0  # half a grey level: where less moves than that, all places of a picture count alike
-SENTIMENT_CLASSES = 4  # nobody heard, negative, neutral, positive
+FEELINGS = 3  # negative, neutral, positive
+SENTIMENT_CLASSES = 1 + FEELINGS  # nobody heard, and they
 LEAST_ADDED = 1e-3  # to a score's logit by both senses; less is how engines round, and shares of it mean nothing
 
 
@@ -69,19 +70,25 @@ class VisualTrunk(nn.Module):
         return (amount / amount.sum(2, keepdim=True)).unsqueeze(3)  # (B, F-1, places, 1)
 
 
-class VisualProjection(nn.Module):
-    """Trunk features to the embedding that leaves the process; trained together with the fusion."""
+class Scaled(nn.Module):
+    """A linear map of numbers brought to one scale, of which some are left out while it is taught."""
+
+    def __init__(self, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.mean, self.std = nn.Buffer(torch.zeros(width)), nn.Buffer(torch.ones(width))
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., outputs)."""
+        return cast(Tensor, self.linear(self.dropout((x - self.mean) / self.std)))
+
+
+class VisualProjection(Scaled):
+    """Trunk features (..., 3840) to the embedding (..., Dv) that leaves the process; trained with the fusion."""
 
     def __init__(self, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.mean, self.std = nn.Buffer(torch.zeros(VISUAL_FEATURES)), nn.Buffer(torch.ones(VISUAL_FEATURES))
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(VISUAL_FEATURES, dim)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, 3840) -> (B, Dv); any number of leading axes."""
-        x = (features - self.mean) / self.std  # (B, 3840)
-        return cast(Tensor, self.linear(self.dropout(x)))  # (B, Dv)
+        super().__init__(VISUAL_FEATURES, dim, dropout)
 
 
 class VisualEncoder(nn.Module):
@@ -183,7 +190,7 @@ class AcousticTrunk(nn.Sequential):
         return [conv, nn.BatchNorm2d(channels, eps=1e-4), nn.ReLU()]
 
 
-class Manner(nn.Module):
+class Manner(Scaled):
     """How a voice sounds: a linear map tells in which manner somebody speaks, and those that feel alike are summed up.
 
     *Angry* and *afraid* are as unlike each other as either is unlike *happy*: one map for all that is negative tells
@@ -192,16 +199,13 @@ class Manner(nn.Module):
 
     LEAST = 1e-6  # probability; its logarithm is finite
 
-    def __init__(self, width: int, felt: Sequence[int] = range(SENTIMENT_CLASSES - 1)) -> None:
+    def __init__(self, width: int, felt: Sequence[int] = range(FEELINGS)) -> None:
         """`felt`: of each manner, 0 negative, 1 neutral or 2 positive."""
-        super().__init__()
-        self.mean, self.std = nn.Buffer(torch.zeros(width)), nn.Buffer(torch.ones(width))
-        self.dropout = nn.Dropout(0.3)
-        self.linear = nn.Linear(width, len(felt))
+        super().__init__(width, len(felt), dropout=0.3)
         nn.init.zeros_(self.linear.weight)  # who is taught by no voice tells none from another
         nn.init.zeros_(self.linear.bias)
-        self.felt = nn.Buffer(torch.eye(SENTIMENT_CLASSES - 1)[list(felt)])  # (manners, 3)
-        self.share = nn.Buffer(torch.ones(SENTIMENT_CLASSES - 1))  # of the voices met
+        self.felt = nn.Buffer(torch.eye(FEELINGS)[list(felt)])  # (manners, 3)
+        self.share = nn.Buffer(torch.ones(FEELINGS))  # of the voices met
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> negative, neutral, positive (..., 3), logarithms of probabilities."""
@@ -211,7 +215,7 @@ class Manner(nn.Module):
 
     def manners(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., manners), logits."""
-        return cast(Tensor, self.linear(self.dropout((x - self.mean) / self.std)))
+        return super().forward(x)
 
 
 class AcousticEncoder(nn.Module):
@@ -230,7 +234,7 @@ class AcousticEncoder(nn.Module):
     HOW_LAYER, KEPT_LAYER = 6, 10  # of the separable convolutions: what *how* is told from, the last not taught
     MIDDLE, KEPT = (AcousticTrunk.FIRST + AcousticTrunk.EACH * layer for layer in (HOW_LAYER, KEPT_LAYER))  # modules
 
-    def __init__(self, dim: int, sample_rate_hz: int, felt: Sequence[int] = range(SENTIMENT_CLASSES - 1)) -> None:
+    def __init__(self, dim: int, sample_rate_hz: int, felt: Sequence[int] = range(FEELINGS)) -> None:
         """`dim`: of *what*; the embedding is wider, see `width`. `felt`: see `Manner`."""
         super().__init__()
         self.logmel = LogMel(sample_rate_hz)
@@ -242,7 +246,7 @@ class AcousticEncoder(nn.Module):
     @staticmethod
     def width(dim: int) -> int:
         """Da, of which the first `dim` say what it is."""
-        return dim + SENTIMENT_CLASSES - 1
+        return dim + FEELINGS
 
     def forward(self, samples: Tensor) -> Tensor:
         """(B, N) -> (B, Da)."""
@@ -370,15 +374,13 @@ class Fusion(nn.Module):
 
     SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, what: int | None = None, dim: int = 128,
-                 heads: int = 4, dropout: float = 0.2, felt: Sequence[int] = range(SENTIMENT_CLASSES - 1)) -> None:
-        """`what`: how many of the `acoustic` numbers say what is heard, before three that say what is felt.
-
-        Without it all of them say what is heard, and what is felt is told from them, see `Manner` for `felt`.
-        """
+    def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, dim: int = 128, heads: int = 4,
+                 dropout: float = 0.2, felt: Sequence[int] | None = range(FEELINGS)) -> None:
+        """`felt`: as `Manner` has it, told from all `acoustic` numbers; None: the last three of them say it."""
         super().__init__()
         self.recent = Recent(steps, self.SEEN_STEPS)
-        self.visual_in, self.acoustic_in = Entrance(visual, dim), Entrance(what or acoustic, dim)
+        what = acoustic - FEELINGS if felt is None else acoustic  # how many say what is heard
+        self.visual_in, self.acoustic_in = Entrance(visual, dim), Entrance(what, dim)
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
         self.senses = nn.Parameter(torch.randn(2, dim) * 0.02)
         self.seeing, self.hearing = (_Stream(dim, heads, steps, dropout) for _ in range(2))
@@ -386,8 +388,8 @@ class Fusion(nn.Module):
         self.events, self.nobody = (
             nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, outputs))
             for outputs in (labels, 1))
-        self.what = what or 0
-        self.feelings = nn.Identity() if what else Manner(acoustic, felt)
+        self.how = what if felt is None else 0  # the first that says how it sounds
+        self.feelings = nn.Identity() if felt is None else Manner(acoustic, felt)
 
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
                 ) -> tuple[Tensor, Tensor]:
@@ -398,7 +400,7 @@ class Fusion(nn.Module):
         v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)
         seen, heard = self.seeing(v, a, visual_valid, acoustic_valid), self.hearing(a, v, acoustic_valid, visual_valid)
         both = self.norm(torch.cat([seen, heard], dim=2))  # (B, T, 2D)
-        how = torch.where(acoustic_valid.unsqueeze(2), acoustic[..., self.what :], 0.0)  # (B, T, 3 or Da)
+        how = torch.where(acoustic_valid.unsqueeze(2), acoustic[..., self.how :], 0.0)  # (B, T, 3 or Da)
         feelings = self.feelings(how)  # (B, T, 3) if somebody is heard
         return self.events(both), torch.cat([self.nobody(both), feelings], dim=2)  # (B, T, L), (B, T, 4)
 

@@ -46,7 +46,7 @@ from pipeline.training.network import (
 )
 from pipeline.training.scenes.compose import Shape
 from pipeline.training.scenes.source import SceneSource
-from pipeline.training.sounds import sounds_of
+from pipeline.training.sounds import Sound, sounds_of
 from pipeline.training.split import Part, Source, split
 from pipeline.training.vocabulary import labels_of
 
@@ -174,12 +174,11 @@ class _Run:
     def learn(self, name: str, clips: Sequence[Features], labels: tuple[Label, ...],
               ) -> tuple[Listener, Head]:
         """The acoustic encoder and the fusion, trained on `clips`."""
-        encoder = self._acoustic(name, clips)
-        plan = self._plan
+        plan, sounds = self._plan, sounds_of(clips)
+        encoder = self._acoustic(name, sounds)
         torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
-        sounds = sounds_of(clips)
-        fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, what=None if self._listener else WIDTH,
-                        labels=len(labels), steps=WINDOW_STEPS, felt=felt_in(sounds))
+        fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS,
+                        felt=felt_in(sounds) if self._listener else None)
         head = Head(scaled_projection(clips), fusion)
 
         def learn() -> dict[str, torch.Tensor]:
@@ -212,10 +211,9 @@ class _Run:
         return calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9,
                                        false_per_hour=plan.false_per_hour)
 
-    def _acoustic(self, name: str, clips: Sequence[Features]) -> Listener:
+    def _acoustic(self, name: str, sounds: Sequence[Sound]) -> Listener:
         if self._listener:
             return self._listener
-        sounds = sounds_of(clips)
         encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz, felt_in(sounds)).eval()
         if not sounds:
             return encoder

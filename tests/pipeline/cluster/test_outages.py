@@ -5,6 +5,7 @@ A file and a live camera are captured, two stages follow, all over a broker of t
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -35,7 +36,6 @@ from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import ALERTS, EVENTS, SEGMENTS, Lane, topics
 from pipeline.watcher import Watcher
 from pipeline.workers.worker import Worker
-from tests.collecting import collect
 from tests.contracts.logs import everything
 from tests.end_to_end.lookout import command
 from tests.kafka.broker import Broker, missing
@@ -66,7 +66,7 @@ def collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     until(lambda: before.issuperset(threading.enumerate()), PATIENCE_S, threading.enumerate)
     caplog.get_records("call").clear()  # an error in there keeps all that its traceback has met
-    collect()
+    gc.collect()
 
 
 class Telling(Operator[Event, Alert]):

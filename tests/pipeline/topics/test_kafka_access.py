@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import time
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ from pipeline.topics.base import TopicSettings
 from pipeline.topics.kafka_client import client_options
 from pipeline.topics.kafka_log import KafkaLog
 from pipeline.topics.kafka_settings import KafkaSettings, SaslSettings, TlsSettings
-from tests.collecting import collect
 from tests.contracts.logs import append, everything, values
 from tests.kafka.broker import PASSWORD, USER, Broker
 
@@ -42,7 +42,7 @@ def token() -> str:
 def collected() -> Iterator[None]:
     """What a test leaves open is closed before the next one."""
     yield
-    collect()
+    gc.collect()
 
 
 @pytest.fixture

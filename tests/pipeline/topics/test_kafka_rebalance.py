@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import subprocess
 import sys
@@ -31,7 +32,6 @@ from pipeline.topics.kafka_settings import KafkaSettings
 from pipeline.topology import Lane
 from pipeline.watcher import Watcher
 from pipeline.workers.worker import Worker
-from tests.collecting import collect
 from tests.contracts.logs import PATIENCE_S, append, commit_all, everything, key_in, poll_until, values
 from tests.pipeline.topics.kafka_child import SESSION_S, settings_of
 from tests.pipeline.workers.test_worker import Summing, segment
@@ -51,7 +51,7 @@ MAKE_SURE_S = 30.0  # promised: the dead hold nobody up for longer
 def collected() -> Iterator[None]:
     """What kafka-python left open is collected here, where that is let pass."""
     yield
-    collect()
+    gc.collect()
 
 
 @pytest.fixture

@@ -68,10 +68,10 @@ def test_a_step_means_the_same_wherever_it_stands_in_the_window(fusion: Fusion, 
         assert torch.allclose(one[:, : STEPS - 3], other[:, 3:], atol=1e-6)
 
 
-@pytest.mark.parametrize("what", [None, ACOUSTIC - 3])
+@pytest.mark.parametrize("felt", [[0, 1, 2], None])
 def test_what_is_felt_depends_on_nothing_seen_and_on_nothing_heard_before(inputs: list[torch.Tensor],
-                                                                          what: int | None) -> None:
-    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, what=what, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
+                                                                          felt: list[int] | None) -> None:
+    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, felt=felt, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
     if isinstance(fusion.feelings, Manner):
         torch.nn.init.normal_(fusion.feelings.linear.weight)
 
@@ -90,7 +90,7 @@ def test_what_is_felt_depends_on_nothing_seen_and_on_nothing_heard_before(inputs
 
 def test_events_depend_on_what_is_heard_and_feelings_on_how(inputs: list[torch.Tensor]) -> None:
     what = ACOUSTIC - 3
-    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, what=what, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
+    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, felt=None, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
     inputs[3][:] = True
     changed, others = ([array.clone() for array in inputs] for _ in range(2))
     changed[1][..., what:] *= -3
