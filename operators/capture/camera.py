@@ -63,8 +63,10 @@ class Camera:
     """Gives the segments of one source: a live one's for ever, a file's until its end.
 
     A live camera that breaks off is connected again, after a pause that doubles with each failure in
-    a row; every connection is a new session. A file always gives the same segments, byte for byte, so
-    it is resumed by cutting it again and leaving out what came before.
+    a row; every connection is a new session. One that cannot be reached gives a segment of nothing once,
+    so that whoever asks after cameras knows that it is missed, and another when nobody misses it any more.
+    A file always gives the same segments, byte for byte, so it is resumed by cutting it again and leaving
+    out what came before.
 
     Args:
         settings: what to capture.
@@ -112,14 +114,14 @@ class Camera:
                 self._set(state="ended")
 
     def _keep_connected(self) -> Iterator[Segment]:
-        failures = 0
+        failures, missed = 0, False  # the second: by those who know of the camera by what it gave
         while not self._stop.is_set():
             made = 0
             try:
                 for segment in self._connect():
-                    made += 1
+                    made, missed = made + 1, not segment.stopped
                     yield segment
-                return
+                break
             except SourceError as error:
                 named = type(error)(redact(f"camera {self.name} ({self._source.safe}): {error}"))
                 self._set(last_error=str(named), connected_since_ns=None)
@@ -130,7 +132,18 @@ class Camera:
             delay_s = self._delay_s(failures)
             log.warning("%s; trying again in %.1f s", named, delay_s)
             self._set(state="waiting")
+            if not missed:
+                missed = True
+                yield self._nothing()
             self._stop.wait(delay_s)
+        if missed and self._source.live and self._stop.is_set():
+            yield self._nothing(stopped=True)
+
+    def _nothing(self, *, stopped: bool = False) -> Segment:
+        """A session without any media."""
+        now_ns = self._clock.now_ns()
+        return Segment(camera=self.name, session=_session_at(now_ns), sequence=0, start_ns=now_ns, duration_ns=0,
+                       received_ns=now_ns, final=True, video=None, audio=None, stopped=stopped)
 
     def _connect(self) -> Iterator[Segment]:
         """One session; returns if it was a recording and has ended, or if stopped."""
@@ -170,7 +183,7 @@ class Camera:
         """The session with its name and clock, both of which follow from a file alone."""
         now_ns, skip = self._clock.now_ns(), 0
         if self._source.live:
-            name = f"{now_ns:x}-{secrets.token_hex(4)}"
+            name = _session_at(now_ns)
             clock = RecordedClock(now_ns, header.zero_ns) if header.ends else LiveClock()
         else:
             stat = self._stat()
@@ -248,6 +261,11 @@ class Camera:
     def _set(self, **changes: Any) -> None:
         """Only the iterating thread changes the status, and swaps it whole: readers need no lock."""
         self._status = replace(self._status, **changes)
+
+
+def _session_at(now_ns: int) -> str:
+    """The name of a live camera's session."""
+    return f"{now_ns:x}-{secrets.token_hex(4)}"
 
 
 _KINDS: dict[type[SourceError], str] = {SourceTimeout: "timeout", UnsupportedSource: "unsupported"}

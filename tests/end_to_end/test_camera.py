@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import threading
@@ -105,3 +106,21 @@ def test_a_camera_is_seen_heard_counted_and_told_of(media: Callable[..., Path], 
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
     assert PASSWORD.encode() not in stored
     assert all(PASSWORD.encode() not in body for body in receiver.bodies)
+
+
+def test_a_camera_that_was_never_reached_is_told_of(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    arguments = ("--model", make_bundle(tmp_path / "bundle"), "--data", tmp_path / "data", "--events", events)
+
+    def told() -> list[str]:
+        found = [json.loads(line) for line in events.read_text().splitlines()] if events.exists() else []
+        return [event["type"].rpartition(".")[2] for event in found if event["subject"] == "camera_no_video"]
+
+    process = subprocess.Popen(command("watch", f"gate=rtsp://127.0.0.1:{free_port()}/nothing", *arguments), text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while_running(process, lambda: told() == ["open"])
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert told() == ["open", "close"]  # whoever ends the watch misses the camera no more

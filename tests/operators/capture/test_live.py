@@ -187,5 +187,27 @@ def test_a_camera_that_is_stopped_while_it_waits() -> None:
                     clock=SystemClock(), stop=stop)
     threading.Timer(0.5, stop.set).start()
     began = time.monotonic()
-    assert list(camera.segments()) == []
+    assert [segment.stopped for segment in camera.segments()] == [False, True]
     assert time.monotonic() - began < 20
+
+
+def test_a_camera_that_was_never_reached_is_missed_until_it_is_stopped(rtsp_server: RtspServer) -> None:
+    with watching(rtsp_server.url("nothing.mp4")) as watch:
+        watch.wait_for(lambda: watch.camera.status.errors.get("open", 0) >= 3)
+    missed, no_more = watch.segments
+    assert not missed.stopped
+    assert no_more.stopped
+    assert missed.session != no_more.session
+    for segment in (missed, no_more):
+        assert segment.live
+        assert segment.final
+        assert (segment.sequence, segment.duration_ns, segment.media) == (0, 0, b"")
+
+
+def test_a_camera_that_was_lost_is_missed_no_more_when_it_is_stopped(serve: Callable[..., str]) -> None:
+    with watching(serve("a.mp4", loop=False, seconds=1), backoff_min_s=60, backoff_max_s=60) as watch:
+        watch.wait_for(lambda: watch.camera.status.state == "waiting")
+    *connected, no_more = watch.segments
+    assert connected[-1].media
+    assert not any(segment.stopped for segment in connected)
+    assert no_more.stopped

@@ -70,9 +70,11 @@ class Watch:
         until(what, timeout_s, lambda: self.camera.status)
 
     def sessions(self) -> dict[str, list[Segment]]:
-        """The segments of each session, in order."""
+        """The segments of each session in which anything came, in order."""
         found: dict[str, list[Segment]] = {}
         for segment in self.segments:
+            if not segment.duration_ns:
+                continue
             found.setdefault(segment.session, []).append(segment)
         return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from operators.health.monitor import FORGET_NS, HealthMonitor
 from operators.health.settings import HealthSettings
 from operators.records import LAYOUT, Embedding, Event, Health, Look
@@ -93,6 +95,20 @@ def test_the_last_session_of_a_camera_that_broke_off_does_not_end_the_watch() ->
     played(monitor, 0, 20, ["gate", "yard"])
     assert list(monitor.process([record(20, final=True)])) == []
     assert [kind for _, kind, _ in played(monitor, 21, 40, ["yard"])] == ["open"]
+
+
+def test_a_camera_that_was_never_reached_is_told_of_until_nobody_wants_it() -> None:
+    def nothing(second: int, *, stopped: bool) -> Embedding:
+        return msgspec.structs.replace(record(second, session=f"s{second}", final=True), duration_ns=0,
+                                       health=Health(stopped=stopped))
+
+    monitor = HealthMonitor()
+    assert list(monitor.process([nothing(0, stopped=False)])) == []
+    ((camera, kind, second),) = played(monitor, 1, 20, ["yard"])
+    assert (camera, kind) == ("gate", "open")
+    assert second <= 10
+    assert [event.kind for event in _events(monitor.process([nothing(20, stopped=True)]))] == ["close"]
+    assert played(monitor, 21, 80, ["yard"]) == []
 
 
 def test_a_file_is_never_silent_and_leaves_nothing_behind() -> None:
