@@ -58,7 +58,9 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(length := int(self.headers["Content-Length"]))
+                if len(body) < length:
+                    return  # the sender was killed before it had sent all
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver._take(self, Request(self.path, headers, body))
 
