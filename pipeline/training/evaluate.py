@@ -32,7 +32,7 @@ from operators.models.bundle import SENTIMENTS, Bundle
 from operators.records import Clip, Embedding, Event
 from pipeline.training.dataset import BACKGROUND, Problem, Row, decode, read_labels
 from pipeline.training.measuring.matching import Matched, Span, match
-from pipeline.training.measuring.measures import average_precision, mean, recalls
+from pipeline.training.measuring.measures import average_precision, mean, recalls, reliability
 
 BATCH = 8  # windows per inference
 FILES_AT_ONCE = 8  # clips served together, each as a camera of its own
@@ -130,7 +130,8 @@ def measure_clips(bundle: Bundle, clips: Sequence[Scored]) -> dict[str, Any]:
     seen = [label.name for label in bundle.manifest.labels if label.sense != "acoustic"]
     heard = [label.name for label in bundle.manifest.labels if label.sense == "acoustic"]
     figures = {name: figure for name in seen if (figure := _presence(bundle, name, clips))["n"]}
-    return {**figures, "sound": _sound(bundle, heard, clips), "sentiment": _sentiment(clips)}
+    return {**figures, "sound": _sound(bundle, heard, clips), "sentiment": _sentiment(clips),
+            "calibration": _calibration(bundle, heard, clips)}
 
 
 def _presence(bundle: Bundle, name: str, clips: Sequence[Scored]) -> dict[str, Any]:
@@ -172,6 +173,26 @@ def _sentiment(clips: Sequence[Scored]) -> dict[str, Any]:
     return {"uar": mean(list(by_class.values())),
             "accuracy": mean([a == b for a, b in zip(chosen, true, strict=True)]), "n": len(asked),
             "recall": {SENTIMENTS[one - 1]: value for one, value in by_class.items()}}
+
+
+def _calibration(bundle: Bundle, heard: Sequence[str], clips: Sequence[Scored]) -> dict[str, Any]:
+    """How far scores are from being probabilities: over all steps of clips of which a label says yes or no.
+
+    A sound is taken to be there all through its clip, and no other one to be there at all.
+    """
+    scores: dict[str, NDArray[np.float64]] = {}
+    there: dict[str, NDArray[np.bool_]] = {}
+    for index, name in enumerate(bundle.label_names):
+        asked = [clip for clip in clips if name in (clip.row.event, clip.row.absent)
+                 or (name in heard and clip.row.event in heard)]
+        if asked:
+            scores[name] = np.concatenate([clip.events[:, index] for clip in asked])
+            there[name] = np.repeat([clip.row.event == name for clip in asked], [len(clip.events) for clip in asked])
+    if not scores:
+        return {"error": None, "by_label": {}, "n": 0}
+    whole = np.concatenate(list(scores.values()))
+    return {"error": reliability(whole, np.concatenate(list(there.values()))).error,
+            "by_label": {name: reliability(scores[name], there[name]).error for name in scores}, "n": len(whole)}
 
 
 def measure_stream(serving: _Serving, file: Path) -> tuple[dict[str, Any], float]:
