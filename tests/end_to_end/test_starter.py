@@ -66,7 +66,7 @@ def test_a_composed_stream_gives_its_events_in_little_memory(lobby: tuple[list[d
 
 @needs_data
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="0.25 where 0.65 is wanted; it was 0.72 with the bundle before")
+@pytest.mark.xfail(strict=True, reason="0.27 where 0.65 is wanted")
 def test_a_composed_stream_gives_its_crying_baby(lobby: tuple[list[dict[str, Any]], int]) -> None:
     assert "crying_baby" in {event["subject"] for event in lobby[0]}
 
