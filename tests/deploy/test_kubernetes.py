@@ -146,7 +146,7 @@ def test_probes_ask_for_pages_that_are_served(name: str) -> None:
     asked = [container for container in ours(name).values() if container["args"][0] in {"run", "watch"}]
     assert asked
     for container in asked:
-        assert container["ports"] == [{"name": "metrics", "containerPort": PORT}]
+        assert {"name": "metrics", "containerPort": PORT} in container["ports"]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert container[probe]["httpGet"]["port"] == "metrics"
             assert f'"{container[probe]["httpGet"]["path"]}"' in health
@@ -224,6 +224,21 @@ def test_prometheus_finds_every_stage_and_has_the_rules() -> None:
     assert [rule for group in rules["spec"]["groups"] for rule in group["rules"]] == RULES
 
 
+def test_evidence_is_served_where_its_links_lead_and_to_whoever_has_one() -> None:
+    wanted = configuration("overlays/cpu").evidence
+    assert wanted
+    assert wanted.serve
+    assert wanted.serve.base_url
+    assert wanted.serve.secret_env == "EVIDENCE_SECRET"  # noqa: S105 - its name
+    assert {"name": "links", "containerPort": wanted.serve.port} in stages("overlays/cpu")["evidence"]["ports"]
+    service = resources("overlays/cpu", "Service")["evidence"]["spec"]
+    policy = resources("overlays/cpu", "NetworkPolicy")["evidence"]["spec"]
+    for selector in (service["selector"], policy["podSelector"]["matchLabels"]):
+        assert selected(selector) == {"evidence"}
+    assert [port["targetPort"] for port in service["ports"]] == ["links"]
+    assert policy["ingress"] == [{"ports": [{"port": "links"}]}]
+
+
 def test_brokers_are_where_the_configuration_says() -> None:
     kafka = configuration("overlays/cpu").kafka
     assert kafka
@@ -291,4 +306,5 @@ def test_the_variables_that_secrets_are_to_hold_are_those_that_are_asked_for() -
     refers = {stage: [item["secretRef"]["name"] for item in container.get("envFrom", ())]
               for stage, container in stages("base").items()}
     assert {stage: names for stage, names in refers.items() if names} == {
-        "capture": ["lookout-cameras"], "deliver": ["lookout-receivers"]}
+        "capture": ["lookout-cameras"], "deliver": ["lookout-receivers", "lookout-evidence"],
+        "evidence": ["lookout-evidence"]}
