@@ -11,14 +11,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -28,11 +26,11 @@ from operators.clock import NS_PER_S
 from operators.encode.encoder import Encoder
 from operators.errors import LookoutError, SettingsError
 from operators.fuse.fuser import Fuser, Scores
-from operators.models.bundle import SENTIMENTS, Bundle
+from operators.models.bundle import Bundle
 from operators.records import Clip, Embedding, Event
 from pipeline.training.dataset import BACKGROUND, Problem, Row, decode, read_labels
+from pipeline.training.measuring.clips import Scored, measure_clips
 from pipeline.training.measuring.matching import Matched, Span, match
-from pipeline.training.measuring.measures import average_precision, mean, recalls, reliability
 
 BATCH = 8  # windows per inference
 FILES_AT_ONCE = 8  # clips served together, each as a camera of its own
@@ -40,16 +38,6 @@ DECODERS = 2  # threads
 STREAM_SUFFIX = ".mp4"
 
 Done = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One clip and what the bundle said of it."""
-
-    row: Row
-    duration_s: float
-    events: NDArray[np.float64]  # (S, L) probabilities
-    sentiment: NDArray[np.float64]  # (S, 4)
 
 
 class _Serving:
@@ -123,76 +111,6 @@ def evaluate(bundle: Bundle, data: Path, *, backend: BackendName = "auto",
         "left_out": {"trained_on": len(rows) - len(measured), "unusable": len(problems) + len(faults)},
     }
     return report, [*problems, *faults]
-
-
-def measure_clips(bundle: Bundle, clips: Sequence[Scored]) -> dict[str, Any]:
-    """Figures over single clips."""
-    seen = [label.name for label in bundle.manifest.labels if label.sense != "acoustic"]
-    heard = [label.name for label in bundle.manifest.labels if label.sense == "acoustic"]
-    figures = {name: figure for name in seen if (figure := _presence(bundle, name, clips))["n"]}
-    return {**figures, "sound": _sound(bundle, heard, clips), "sentiment": _sentiment(clips),
-            "calibration": _calibration(bundle, heard, clips)}
-
-
-def _presence(bundle: Bundle, name: str, clips: Sequence[Scored]) -> dict[str, Any]:
-    """Told from its absence: the highest score of a clip's steps against the label's opening threshold."""
-    index = bundle.label_names.index(name)
-    asked = [clip for clip in clips if name in (clip.row.event, clip.row.absent)]
-    scores = [float(clip.events[:, index].max()) for clip in asked]
-    there = [clip.row.event == name for clip in asked]
-    threshold = bundle.manifest.labels[index].open
-    right = [(score >= threshold) == true for score, true in zip(scores, there, strict=True)]
-    return {"accuracy": mean(right), "ap": average_precision(scores, there), "n": len(asked), "threshold": threshold}
-
-
-def _sound(bundle: Bundle, names: Sequence[str], clips: Sequence[Scored]) -> dict[str, Any]:
-    """Which of the labels that are only heard has the highest mean score over a clip's steps."""
-    indices = [bundle.label_names.index(name) for name in names]
-    asked = [clip for clip in clips if clip.row.event in names]
-    scores = np.array([clip.events[:, indices].mean(axis=0) for clip in asked]).reshape(len(asked), len(names))
-    true = np.array([names.index(clip.row.event or "") for clip in asked], np.int64)
-    sets: dict[str, list[int]] = defaultdict(list)
-    for i, clip in enumerate(asked):
-        sets[clip.row.source[0]].append(i)
-    by_set = {}
-    for group, members in sets.items():
-        offered = sorted(set(true[members].tolist()))  # told apart from the labels of its own set
-        picked = np.array(offered)[scores[members][:, offered].argmax(axis=1)]
-        by_set[group] = {"accuracy": mean(picked == true[members]), "classes": len(offered), "n": len(members)}
-    ap = {name: average_precision(scores[:, i].tolist(), (true == i).tolist()) for i, name in enumerate(names)}
-    return {"accuracy": mean(scores.argmax(axis=1) == true) if asked else None, "ap": ap, "n": len(asked),
-            "by_set": by_set}
-
-
-def _sentiment(clips: Sequence[Scored]) -> dict[str, Any]:
-    """Which of the three has the most probability over all steps; steps that hear nobody hardly count."""
-    asked = [clip for clip in clips if clip.row.sentiment > 0]
-    chosen = [int(clip.sentiment[:, 1:].sum(axis=0).argmax()) + 1 for clip in asked]
-    true = [clip.row.sentiment for clip in asked]
-    by_class = recalls(chosen, true)
-    return {"uar": mean(list(by_class.values())),
-            "accuracy": mean([a == b for a, b in zip(chosen, true, strict=True)]), "n": len(asked),
-            "recall": {SENTIMENTS[one - 1]: value for one, value in by_class.items()}}
-
-
-def _calibration(bundle: Bundle, heard: Sequence[str], clips: Sequence[Scored]) -> dict[str, Any]:
-    """How far scores are from being probabilities: over all steps of clips of which a label says yes or no.
-
-    A sound is taken to be there all through its clip, and no other one to be there at all.
-    """
-    scores: dict[str, NDArray[np.float64]] = {}
-    there: dict[str, NDArray[np.bool_]] = {}
-    for index, name in enumerate(bundle.label_names):
-        asked = [clip for clip in clips if name in (clip.row.event, clip.row.absent)
-                 or (name in heard and clip.row.event in heard)]
-        if asked:
-            scores[name] = np.concatenate([clip.events[:, index] for clip in asked])
-            there[name] = np.repeat([clip.row.event == name for clip in asked], [len(clip.events) for clip in asked])
-    if not scores:
-        return {"error": None, "by_label": {}, "n": 0}
-    whole = np.concatenate(list(scores.values()))
-    return {"error": reliability(whole, np.concatenate(list(there.values()))).error,
-            "by_label": {name: reliability(scores[name], there[name]).error for name in scores}, "n": len(whole)}
 
 
 def measure_stream(serving: _Serving, file: Path) -> tuple[dict[str, Any], float]:

@@ -11,7 +11,7 @@ import pytest
 
 from operators.models.bundle import Bundle, load
 from pipeline.training.dataset import Row
-from pipeline.training.evaluate import Scored, measure_clips
+from pipeline.training.measuring.clips import Scored, measure_clips
 from tests.tiny_bundle import make_bundle
 
 STEPS = 4
