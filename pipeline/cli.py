@@ -165,6 +165,7 @@ def train(
 
 @app.command(epilog="Examples:\n\n  lookout evaluate --data clips\n\n"
                     "  lookout evaluate --model my-bundle --data clips --json > quality.json\n\n"
+                    "  lookout evaluate --model my-bundle --data clips --record\n\n"
                     "  lookout evaluate --data clips --compare --out comparison")
 def evaluate(
     data: Annotated[Path, typer.Option(help="folder with labels.csv, streams/*.mp4 with their .csv, or both")],
@@ -175,6 +176,8 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="with --compare: folder for diagrams, and for what a killed run goes on "
                                            "with")] = Path("lookout-comparison"),
     folds: Annotated[int, typer.Option(min=2, max=10, help="with --compare: parts held out in turn")] = 5,
+    record: Annotated[bool, typer.Option("--record", help=(
+        "write the figures into the bundle's manifest and its model card, too"))] = False,
     bundle_encoder: Annotated[bool, typer.Option("--bundle-encoder", help=(
         "with --compare: the bundle's acoustic encoder instead of one trained for each fold, on what the bundle has "
         "not seen only: sooner done, fewer clips"))] = False,
@@ -182,17 +185,20 @@ def evaluate(
     """Measure a bundle through the serving path, on sources it was not trained on; or compare ways of fusing."""
     from operators.models.bundle import load as load_bundle  # noqa: PLC0415
     from pipeline.training.evaluate import evaluate as run  # noqa: PLC0415
+    from pipeline.training.measuring.quality import compared  # noqa: PLC0415
+    from pipeline.training.measuring.quality import record as write  # noqa: PLC0415
     from pipeline.training.measuring.report import comparison, tables  # noqa: PLC0415
 
     log_to_stream("plain")
+    bundle = load_bundle(model)
     if compare:
         with bundles.training_extra("training"):
             from pipeline.training.comparison.compare import Terms  # noqa: PLC0415
             from pipeline.training.comparison.compare import compare as run_all  # noqa: PLC0415
         terms = Terms(folds=folds, encoder="bundle" if bundle_encoder else "fold")
-        report, problems = run_all(load_bundle(model), data, out, terms)
+        report, problems = run_all(bundle, data, out, terms)
     else:
-        report, problems = run(load_bundle(model), data)
+        report, problems = run(bundle, data)
     for problem in problems:
         typer.echo(str(problem), err=True)
     if json:
@@ -200,6 +206,8 @@ def evaluate(
     else:
         for table in (comparison if compare else tables)(report):
             Console().print(table)
+    if record:
+        write(bundle, {**bundle.manifest.quality, **({"comparison": compared(report)} if compare else report)})
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def _figures(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _leaves(value: object, *path: str) -> Iterator[tuple[tuple[str, ...], object]]:
     """Every single value with the keys that lead to it."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not _spread(value):
         for key, inner in value.items():
             yield from _leaves(inner, *path, str(key))
     elif isinstance(value, Sequence) and any(isinstance(inner, Mapping) for inner in value) and path:
@@ -71,8 +71,16 @@ def _leaves(value: object, *path: str) -> Iterator[tuple[tuple[str, ...], object
         yield path, value
 
 
+def _spread(value: Mapping[str, Any]) -> bool:
+    """Whether it is one figure with its interval."""
+    return value.keys() >= {"mean", "low", "high"}
+
+
 def _written(value: object) -> str:
     match value:
+        case {"mean": mean, "low": low, "high": high, **more}:
+            over = f" over {more['over']}" if "over" in more else ""
+            return f"{_written(mean)} ({_written(low)} to {_written(high)}){over}"
         case None:
             return "–"
         case bool():
