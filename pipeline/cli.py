@@ -17,7 +17,7 @@ from operators.errors import BundleError, LookoutError, SettingsError
 from operators.evidence.settings import EvidenceSettings
 from operators.notify.webhook import WebhookSettings
 from pipeline.alerts import commands as alerting
-from pipeline.arenas import share_arenas
+from pipeline.allocator import keep_memory_flat
 from pipeline.cluster import commands
 from pipeline.logs import FORMAT_HELP, LogFormat, form_for_people, log_beside, log_to_stream
 from pipeline.settings import LookoutSettings, MetricsSettings, load
@@ -102,7 +102,7 @@ def watch(
         log_beside(console)
     else:
         log_to_stream(form_for_people(log_format))
-    share_arenas()
+    keep_memory_flat()
     report = run(settings, WatchOptions(data or default_data(), json=json, drawn=drawn, events=events), console)
     for line in report.lines():
         console.print(line, highlight=False, soft_wrap=True)

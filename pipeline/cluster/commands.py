@@ -12,7 +12,7 @@ import platformdirs
 import typer
 
 from operators.errors import SettingsError
-from pipeline.arenas import share_arenas
+from pipeline.allocator import keep_memory_flat
 from pipeline.logs import FORMAT_HELP, LogFormat, form_for_machines, log_to_stream
 from pipeline.settings import LookoutSettings, load
 from pipeline.topics.kafka_settings import KafkaSettings
@@ -52,7 +52,7 @@ def run(
     if metrics_port is not None:
         settings = msgspec.structs.replace(settings, metrics=msgspec.structs.replace(
             settings.metrics, port=metrics_port))
-    share_arenas()
+    keep_memory_flat()
     if run_stages(stages, settings, data or Path(platformdirs.user_data_dir("lookout"))):
         raise typer.Exit(FAILED)
 
