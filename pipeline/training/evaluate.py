@@ -46,8 +46,10 @@ class _Serving:
     def __init__(self, bundle: Bundle, backend: BackendName) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
-        visual, acoustic, self._fusion = (load_backend(bundle, graph, batch=BATCH, backend=backend)
-                                          for graph in (manifest.visual, manifest.acoustic, manifest.fusion))
+        backends = [load_backend(bundle, graph, batch=BATCH, backend=backend)
+                    for graph in (manifest.visual, manifest.acoustic, manifest.fusion)]
+        self.engines = {one.path.name: f"{one.name} {one.precision}" for one in backends}
+        visual, acoustic, self._fusion = backends
         self._encoder = Encoder(visual, acoustic)
 
     def score(self, files: Sequence[Sequence[Clip]]) -> list[list[Scores]]:
@@ -107,6 +109,7 @@ def evaluate(bundle: Bundle, data: Path, *, backend: BackendName = "auto",
         "clips": measure_clips(bundle, scored),
         "streams": results,
         "quiet": quiet,
+        "engines": serving.engines,  # which round differently: a score near its threshold falls to either side
         "speed": {"media_s": round(media_s + quiet["media_s"], 1), "wall_s": round(time.monotonic() - started, 1)},
         "left_out": {"trained_on": len(rows) - len(measured), "unusable": len(problems) + len(faults)},
     }

@@ -27,7 +27,8 @@ def tables(report: Mapping[str, Any]) -> list[RenderableType]:
     calm = (f"quiet footage: {quiet['events']} false events in {quiet['media_s'] / 60:.1f} minutes, "
             f"{_figure(quiet['false_per_hour'])} an hour")
     line = (f"{speed['media_s']:.0f} s of media in {speed['wall_s']:.0f} s; clips left out: "
-            f"{left_out['trained_on']} of sources the bundle was trained on, {left_out['unusable']} unusable")
+            f"{left_out['trained_on']} of sources the bundle was trained on, {left_out['unusable']} unusable; engines: "
+            + ", ".join(f"{file} {engine}" for file, engine in report["engines"].items()))
     return [clips, sounds, streams, calm, line]
 
 

@@ -57,6 +57,7 @@ def test_the_command_records_what_it_measures_and_keeps_what_others_did(tmp_path
     assert again.returncode == 0, again.stderr
     kept = load(bundle.path).manifest.quality
     assert kept["comparison"] == {"folds": 2}
+    assert kept["engines"].keys() == {"visual.onnx", "acoustic.onnx", "fusion.onnx"}
     assert kept["clips"] == told["clips"] == json.loads(again.stdout)["clips"]
 
 
