@@ -58,15 +58,7 @@ def export_int8(bundle: Bundle, data: Path, out: Path, target: Target = Target.C
         raise BundleError(message)
     with writing(out) as partial:
         shown = _shown(bundle, data)
-        aware = _aware(bundle, shown.sources)
-        int8 = _write(aware, shown.frames, target, partial)
-        before, _ = evaluate(aware, data)
-        after, _ = evaluate(int8, data)
-        lost = losses(before, after)
-        training = int8.manifest.training
-        facts = {**training["int8"], "lost": {name: round(value, 4) for name, value in lost.items()}}
-        manifest = msgspec.structs.replace(int8.manifest, training={**training, "int8": facts})
-        record(msgspec.structs.replace(int8, manifest=manifest), after)
+        lost = _write(_aware(bundle, shown.sources), shown.frames, data, target, partial)
     return load(out), lost
 
 
@@ -97,27 +89,38 @@ def _figures(value: object, *path: str) -> Iterator[tuple[str, float]]:
         yield " / ".join(path), value
 
 
-def _write(bundle: Bundle, frames: Frames, target: Target, folder: Path) -> Bundle:
-    """The bundle in int8 in `folder`, with as little left in float32 as the engines agree on."""
-    graph, refused = bundle.manifest.visual, ""
+def _write(bundle: Bundle, frames: Frames, data: Path, target: Target, folder: Path) -> dict[str, float]:
+    """The bundle in int8 in `folder`, with as little left in float32 as is good enough; also what it has lost."""
+    before, _ = evaluate(bundle, data)
+    refused = ""
     for name in (bundle.manifest.acoustic.file, bundle.manifest.fusion.file):
         shutil.copy(bundle.path / name, folder)
     for spared in SPARED:
-        onnx.save(quantised(bundle.file(graph), graph, frames[CHECKED:], target, spared), folder / graph.file)
-        made = msgspec.structs.replace(graph, precision="int8", sha256=sha256_of(folder / graph.file))
-        int8 = Bundle(folder, msgspec.structs.replace(bundle.manifest, visual=made))
         try:
-            agreed = agreement(int8.file(made), made, {graph.inputs[0].name: frames[:CHECKED]},
-                               (bundle.file(graph), graph))
+            int8, facts = _quantised(bundle, frames, target, folder, spared)
+            after, _ = evaluate(int8, data)
+            lost = losses(before, after)
         except BundleError as error:
             refused = str(error)
             continue
-        facts = {"target": str(target), "steps": len(frames) - CHECKED, "convolutions_in_fp32": spared,
-                 "agreement": agreed}
-        training = {**int8.manifest.training, "int8": facts}
-        return Bundle(folder, msgspec.structs.replace(int8.manifest, training=training))
+        facts["lost"] = {name: round(value, 4) for name, value in lost.items()}
+        manifest = msgspec.structs.replace(int8.manifest, training={**bundle.manifest.training, "int8": facts})
+        record(Bundle(folder, manifest), after)
+        return lost
     message = f"{refused}, with {SPARED[-1]:.0%} of its convolutions left in fp32"
     raise BundleError(message)
+
+
+def _quantised(bundle: Bundle, frames: Frames, target: Target, folder: Path, spared: float,
+               ) -> tuple[Bundle, dict[str, Any]]:
+    """The bundle with this share of its convolutions left in float32, and how it was made; engines must agree on it."""
+    graph = bundle.manifest.visual
+    onnx.save(quantised(bundle.file(graph), graph, frames[CHECKED:], target, spared), folder / graph.file)
+    made = msgspec.structs.replace(graph, precision="int8", sha256=sha256_of(folder / graph.file))
+    int8 = Bundle(folder, msgspec.structs.replace(bundle.manifest, visual=made))
+    agreed = agreement(int8.file(made), made, {graph.inputs[0].name: frames[:CHECKED]}, (bundle.file(graph), graph))
+    return int8, {"target": str(target), "steps": len(frames) - CHECKED, "convolutions_in_fp32": spared,
+                  "agreement": agreed}
 
 
 def _aware(bundle: Bundle, sources: frozenset[Source]) -> Bundle:

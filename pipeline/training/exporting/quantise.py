@@ -14,17 +14,23 @@ from numpy.typing import NDArray
 from operators.models.bundle import Graph
 from pipeline.training.exporting.target import Target
 
+PRODUCTS = frozenset({"Gemm", "MatMul"})
+BETWEEN = frozenset({"Add", "Clip", "HardSwish", "Mul", "Relu", "Sigmoid"})  # what comes between two convolutions
+
 
 def quantised(source: Path, graph: Graph, shown: NDArray[np.generic], target: Target, spared: float = 0.0,
               ) -> onnx.ModelProto:
-    """The ONNX file `source` in int8.
+    """The ONNX file `source` in int8: its convolutions, and its products where it has more of those.
+
+    What else there is stays as it is. It costs little, and 8 bits are few for it: the difference of two pictures that
+    were rounded is mostly rounding, and the smallest of the features that are brought to one scale count as the others.
 
     Args:
         source: a graph in float32.
         graph: its ports.
         shown: rows of its one input, to take the ranges from.
         target: what it is made for.
-        spared: the share of its convolutions, from the first on, that stays in float32.
+        spared: the share of its convolutions, from the first on, that stays in float32; the last one always does.
     """
     os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports to its makers that it was used
     import nncf  # noqa: PLC0415 - takes seconds
@@ -35,14 +41,17 @@ def quantised(source: Path, graph: Graph, shown: NDArray[np.generic], target: Ta
 
     model = _plain(source)
     convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    left = convolutions[: round(spared * len(convolutions))]
+    left = {*convolutions[: round(spared * len(convolutions))], *convolutions[-1:]}
+    types = [node.op_type for node in model.graph.node]
+    products = sum(one in PRODUCTS for one in types) > len(convolutions)
+    others = set(types) - {"Conv", *BETWEEN, *(PRODUCTS if products else ())}
     name = graph.inputs[0].name
     # Half the range for weights: processors without VNNI add pairs of products in 16 bits, which would overflow.
     fix = OverflowFix.ENABLE if target is Target.CPU else OverflowFix.DISABLE
     made = nncf.quantize(
         model, nncf.Dataset([shown[i : i + 1] for i in range(len(shown))], lambda row: {name: row}),
         subset_size=len(shown), preset=nncf.QuantizationPreset.PERFORMANCE,
-        ignored_scope=nncf.IgnoredScope(names=left) if left else None,
+        ignored_scope=nncf.IgnoredScope(names=sorted(left), types=sorted(others)),
         advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix))
     if target is Target.GPU:
         _sign(made)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pipeline.cli import app
 from pipeline.training.exporting import int8, pack
 from pipeline.training.exporting.int8 import export_int8, losses
 from pipeline.training.exporting.parity import agree
-from pipeline.training.exporting.quantise import quantised
+from pipeline.training.exporting.quantise import BETWEEN, quantised
 from pipeline.training.exporting.target import Target
 from tests.media import make_video
 from tests.tiny_bundle import FRAMES, SIZE_PX, make_bundle
@@ -158,14 +160,22 @@ def test_int8_is_measured_on_what_it_was_not_calibrated_on(int8_bundle: Exported
     assert (written.path / "MODEL_CARD.md").is_file()
 
 
-def test_its_weights_have_eight_bits(int8_bundle: Exported) -> None:
+def test_its_weights_have_eight_bits_but_those_of_the_last_convolution(int8_bundle: Exported) -> None:
     written, _ = int8_bundle
     model = onnx.load(written.file(written.manifest.visual))
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    *convolutions, last = (node for node in model.graph.node if node.op_type == "Conv")
     made = {name: node.op_type for node in model.graph.node for name in node.output}
     assert convolutions
     assert all(made[node.input[1]] == "DequantizeLinear" for node in convolutions)
+    assert last.input[1] not in made
     assert "QuantizeLinear" in made.values()
+
+
+def test_only_convolutions_and_what_is_between_them_are_given_eight_bits(int8_bundle: Exported) -> None:
+    written, _ = int8_bundle
+    model = onnx.load(written.file(written.manifest.visual))
+    rounded = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    assert {node.op_type for node in model.graph.node if rounded & {*node.input}} <= {"Conv", *BETWEEN}
 
 
 def test_for_a_gpu_every_scale_is_signed_and_tensorrt_takes_it(bundle: Bundle, tmp_path: Path) -> None:
@@ -208,18 +218,40 @@ def test_int8_that_differs_too_much_is_not_written(bundle: Bundle, data: Path, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def seeing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What each bundle that is measured in turn sees of something bright; the last one for ever."""
+    def see(*points: float) -> None:
+        reports = chain(points, repeat(points[-1]))
+        monkeypatch.setattr(int8, "quantised", lambda source, *_: onnx.load(source))
+        monkeypatch.setattr(int8, "evaluate", lambda *_: (report_of("bright", ap=next(reports)), []))
+
+    return see
+
+
 def test_int8_that_sees_less_is_not_written(bundle: Bundle, data: Path, tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    reports = iter([{"clips": {"bright": {"ap": 0.9, "n": 6}}}, {"clips": {"bright": {"ap": 0.85, "n": 6}}}])
-    monkeypatch.setattr(int8, "quantised", lambda source, *_: onnx.load(source))
-    monkeypatch.setattr(int8, "evaluate", lambda *_: (next(reports), []))
-    with pytest.raises(BundleError, match=r"int8 costs too much: clips / bright / ap falls by 5\.0 points"):
+                                            seeing: Callable[..., None]) -> None:
+    seeing(0.9, 0.85)
+    with pytest.raises(BundleError, match=r"int8 costs too much: clips / bright / ap falls by 5\.0 points.* 40% of"):
         export_int8(bundle, data, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
-def report(**figures: float) -> dict[str, Any]:
-    return {"clips": {"fight": {**figures, "n": 10, "threshold": 0.5}}, "speed": {"wall_s": 3.0}}
+def test_as_much_is_left_in_fp32_as_it_takes_to_see_as_well(bundle: Bundle, data: Path, tmp_path: Path,
+                                                            seeing: Callable[..., None]) -> None:
+    seeing(0.9, 0.85, 0.88, 0.895)
+    written, lost = export_int8(bundle, data, tmp_path / "out")
+    assert lost == {"clips / bright / ap": pytest.approx(0.005)}
+    facts = written.manifest.training["int8"]
+    assert facts["convolutions_in_fp32"] == int8.SPARED[2]
+    assert facts["lost"] == {"clips / bright / ap": 0.005}
+
+
+def report_of(label: str, **figures: float) -> dict[str, Any]:
+    return {"clips": {label: {**figures, "n": 10, "threshold": 0.5}}, "speed": {"wall_s": 3.0}}
+
+
+report = partial(report_of, "fight")
 
 
 def test_a_point_may_be_lost_and_no_more() -> None:
