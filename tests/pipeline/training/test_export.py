@@ -84,7 +84,7 @@ def other_fusion() -> ServedFusion:
 
 
 def test_another_network_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"fusion\.onnx: \w+ fp32 differs from torch: cosine"):
+    with pytest.raises(BundleError, match=r"fusion\.onnx: \w+ (fp32|bf16) differs from torch: cosine"):
         check_parity(bundle.file(bundle.manifest.fusion), bundle.manifest.fusion, other_fusion())
 
 
