@@ -80,16 +80,15 @@ def _calibration(bundle: Bundle, heard: Sequence[str], clips: Sequence[Scored]) 
 
     A sound is taken to be there all through its clip, and no other one to be there at all.
     """
-    scores: dict[str, NDArray[np.float64]] = {}
-    there: dict[str, NDArray[np.bool_]] = {}
+    told: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}  # scores of steps, and whether it is there
     for index, name in enumerate(bundle.label_names):
         asked = [clip for clip in clips if name in (clip.row.event, clip.row.absent)
                  or (name in heard and clip.row.event in heard)]
         if asked:
-            scores[name] = np.concatenate([clip.events[:, index] for clip in asked])
-            there[name] = np.repeat([clip.row.event == name for clip in asked], [len(clip.events) for clip in asked])
-    if not scores:
+            told[name] = (np.concatenate([clip.events[:, index] for clip in asked]),
+                          np.repeat([clip.row.event == name for clip in asked], [len(clip.events) for clip in asked]))
+    if not told:
         return {"error": None, "by_label": {}, "n": 0}
-    whole = np.concatenate(list(scores.values()))
-    return {"error": reliability(whole, np.concatenate(list(there.values()))).error,
-            "by_label": {name: reliability(scores[name], there[name]).error for name in scores}, "n": len(whole)}
+    scores, there = map(np.concatenate, zip(*told.values(), strict=True))
+    return {"error": reliability(scores, there).error,
+            "by_label": {name: reliability(*steps).error for name, steps in told.items()}, "n": len(scores)}

@@ -73,8 +73,8 @@ class Watch:
         """The segments of each session in which anything came, in order."""
         found: dict[str, list[Segment]] = {}
         for segment in self.segments:
-            if not segment.duration_ns:
-                continue
+            if not segment.sequence and not segment.duration_ns:
+                continue  # it says that the camera is missed, or is no more
             found.setdefault(segment.session, []).append(segment)
         return found
 

@@ -151,6 +151,8 @@ def test_what_a_killed_process_left_comes_exactly_once(log: Log, tmp_path: Path)
     nobody, session = "rtsp://127.0.0.1:1/nobody", segment(0, CAMERA).session
 
     def came() -> list[int]:
+        """What was left; all else says that the camera is missed, or is no more."""
+        assert not any(one.media for one in captured(log) if one.session != session)
         return [one.sequence for one in captured(log) if one.session == session]
 
     running = Running(nobody, log, tmp_path)
