@@ -74,14 +74,22 @@ class EventLines:
             message = f"--events {path}: {error.strerror}"
             raise SettingsError(message) from error
         self._cut()
+        if self._out.tell() != self._length():  # ours from here on; else what a first run wrote could not be told
+            with self._log.transaction(self.group) as transaction:
+                transaction.put_state(self.group, 0, "length", str(self._out.tell()).encode())
         return self._out
 
     def _cut(self) -> None:
         """Remove what was written but not committed."""
-        length = self._log.state(self.group, 0).get("length")
-        if self._path and length is not None and self._out.seek(0, 2) > int(length):
-            self._out.truncate(int(length))
+        length = self._length()
+        if self._path and length is not None and self._out.seek(0, 2) > length:
+            self._out.truncate(length)
             self._out.seek(0, 2)
+
+    def _length(self) -> int | None:
+        """How long the file was when it was last committed."""
+        length = self._log.state(self.group, 0).get("length")
+        return None if length is None else int(length)
 
 
 def _line(message: Message) -> bytes:

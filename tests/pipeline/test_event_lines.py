@@ -66,6 +66,20 @@ def test_what_was_written_but_not_committed_is_cut_off(log: EmbeddedLog, tmp_pat
     assert write_all(log, path) == ["event1", "event2", "event3"]
 
 
+@pytest.mark.parametrize("before", ["", '{"id":"of another tool"}\n'])
+def test_so_it_is_when_the_first_commit_never_came(log: EmbeddedLog, tmp_path: Path, before: str) -> None:
+    """A run that is killed before it has committed anything leaves lines in a file that was new, or was not ours."""
+    path = tmp_path / "events.jsonl"
+    path.write_text(before)
+    stopped = threading.Event()
+    stopped.set()
+    EventLines(log, path).run(stopped)
+    with path.open("a") as file:
+        file.write('{"id":"event1"}\n{"id":"ev')
+    put(log, 1, 2)
+    assert write_all(log, path) == [json.loads(line)["id"] for line in before.splitlines()] + ["event1", "event2"]
+
+
 def test_two_files_each_get_everything(log: EmbeddedLog, tmp_path: Path) -> None:
     put(log, 1, 2)
     assert write_all(log, tmp_path / "a") == write_all(log, tmp_path / "b") == ["event1", "event2"]
