@@ -19,7 +19,7 @@ from operators.models.bundle import Bundle, load
 from pipeline.training.acoustics import train_acoustic
 from pipeline.training.dataset import Problem
 from pipeline.training.evaluate import evaluate
-from pipeline.training.network import AcousticEncoder, AcousticTrunk
+from pipeline.training.network import AcousticEncoder, AcousticTrunk, VoiceTrunk
 from pipeline.training.sounds import Sound
 from pipeline.training.train import Plan, train
 from tests.drawn import chirp, flicker, still
@@ -139,6 +139,12 @@ def test_the_acoustic_trunk_goes_half_way_back_to_what_it_knew(monkeypatch: pyte
         assert torch.allclose(weights.double(), (before[name].double() + learnt[name].double()) / 2, atol=1e-6), name
         if "running" in name:
             assert torch.equal(weights, before[name]), name
+
+
+def test_who_speaks_is_told_as_it_was_taught_by_thousands() -> None:
+    taught = VoiceTrunk(16_000).state_dict()
+    for name, weights in heard_twice(1).voice.state_dict().items():
+        assert torch.equal(weights, taught[name]), name
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
