@@ -196,7 +196,8 @@ def voice(loud: float) -> Tensor:
 def told_of(sound: Tensor) -> Tensor:
     """What the voice trunk says of it, mean over time, (256,)."""
     with torch.inference_mode():
-        return VoiceTrunk(16_000).eval()(sound, LogMel(16_000).magnitude(sound))[0].mean(0)
+        told: Tensor = VoiceTrunk(16_000).eval()(sound, LogMel(16_000).magnitude(sound))
+    return told[0].mean(0)
 
 
 def test_the_voice_trunk_is_resemblyzer_s_as_its_authors_trained_it() -> None:
