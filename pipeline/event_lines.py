@@ -15,7 +15,7 @@ from operators.cloudevent import event_to_cloudevent
 from operators.errors import LogUnavailable, SettingsError
 from operators.records import Event
 from pipeline import codec
-from pipeline.topics.base import Log, Message
+from pipeline.topics.base import Log, Message, Transaction
 from pipeline.topology import EVENTS
 from pipeline.workers.worker import POLL_S, RETRY_S
 
@@ -55,7 +55,7 @@ class EventLines:
                 try:
                     with self._log.transaction(self.group) as transaction:
                         if self._path:
-                            transaction.put_state(self.group, 0, "length", str(self._out.tell()).encode())
+                            self._keep_length(transaction)
                         transaction.commit(consumer, {message.partition: message.offset + 1 for message in messages})
                 except LogUnavailable as error:
                     log.warning("events: %s; trying again", error)
@@ -76,7 +76,7 @@ class EventLines:
         self._cut()
         if self._out.tell() != self._length():  # ours from here on; else what a first run wrote could not be told
             with self._log.transaction(self.group) as transaction:
-                transaction.put_state(self.group, 0, "length", str(self._out.tell()).encode())
+                self._keep_length(transaction)
         return self._out
 
     def _cut(self) -> None:
@@ -85,6 +85,9 @@ class EventLines:
         if self._path and length is not None and self._out.seek(0, 2) > length:
             self._out.truncate(length)
             self._out.seek(0, 2)
+
+    def _keep_length(self, transaction: Transaction) -> None:
+        transaction.put_state(self.group, 0, "length", str(self._out.tell()).encode())
 
     def _length(self) -> int | None:
         """How long the file was when it was last committed."""

@@ -171,6 +171,12 @@ class _Padded(nn.Module):
         return cast(Tensor, self.conv(nn.functional.pad(x, padding)))
 
 
+def _published(file: str) -> dict[str, Tensor]:
+    """Weights that other people taught, from the folder beside this file; its README has their origin."""
+    with np.load(Path(__file__).with_name("weights") / file) as weights:
+        return {name: torch.from_numpy(weights[name]) for name in weights}
+
+
 class AcousticTrunk(nn.Sequential):
     """YAMNet without its classifier, with the weights it learnt on AudioSet (`weights/README.md` has their origin).
 
@@ -179,7 +185,7 @@ class AcousticTrunk(nn.Sequential):
 
     FIRST, EACH = 3, 6  # modules of the first convolution and of each separable one after it
 
-    WEIGHTS = Path(__file__).with_name("weights") / "yamnet.npz"
+    WEIGHTS = "yamnet.npz"
     WIDTH = 1024
     SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 
@@ -190,8 +196,7 @@ class AcousticTrunk(nn.Sequential):
             layers += self._with_norm(nn.Conv2d(inputs, outputs, 1, bias=False), outputs)
             inputs = outputs
         super().__init__(*layers)
-        with np.load(self.WEIGHTS) as weights:
-            self.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights})
+        self.load_state_dict(_published(self.WEIGHTS))
 
     @staticmethod
     def _with_norm(conv: nn.Module, channels: int) -> list[nn.Module]:
@@ -208,7 +213,7 @@ class VoiceTrunk(nn.Module):
     Resemblyzer (`weights/README.md` has their origin).
     """
 
-    WEIGHTS = Path(__file__).with_name("weights") / "voice.npz"
+    WEIGHTS = "voice.npz"
     MELS, WIDTH, LAYERS = 40, 256, 2
     TAUGHT_BINS = 201  # of its spectrum; ours has finer ones, so more of them are in a mel
     LOUD = 10 ** (-30 / 20)  # root mean square; fainter sound is raised to it
@@ -221,8 +226,7 @@ class VoiceTrunk(nn.Module):
                                   mel_scale="slaney")  # (bins, MELS)
         self.mels = nn.Buffer(filters.T * (self.TAUGHT_BINS / bins))  # (MELS, bins)
         self.lstm = nn.LSTM(self.MELS, self.WIDTH, self.LAYERS, batch_first=True)
-        with np.load(self.WEIGHTS) as weights:
-            self.lstm.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights})
+        self.lstm.load_state_dict(_published(self.WEIGHTS))
         self.requires_grad_(False)
 
     def forward(self, samples: Tensor, magnitude: Tensor) -> Tensor:

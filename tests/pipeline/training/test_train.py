@@ -122,15 +122,21 @@ def heard_twice(seed: int) -> AcousticEncoder:
     return train_acoustic(sounds, dim=8, samples=16_000, sample_rate_hz=16_000, epochs=2, seed=seed)
 
 
-def test_a_fixed_seed_gives_the_same_acoustic_encoder() -> None:
-    one, same, other = (heard_twice(seed) for seed in (1, 1, 2))
-    weights = [torch.cat([weight.flatten() for weight in model.parameters()]) for model in (one, same, other)]
+@pytest.fixture(scope="module")
+def taught() -> AcousticEncoder:
+    return heard_twice(1)
+
+
+def test_a_fixed_seed_gives_the_same_acoustic_encoder(taught: AcousticEncoder) -> None:
+    same, other = (heard_twice(seed) for seed in (1, 2))
+    weights = [torch.cat([weight.flatten() for weight in model.parameters()]) for model in (taught, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_the_acoustic_trunk_goes_half_way_back_to_what_it_knew(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, kept = AcousticTrunk().state_dict(), heard_twice(1).trunk.state_dict()
+def test_the_acoustic_trunk_goes_half_way_back_to_what_it_knew(taught: AcousticEncoder,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    before, kept = AcousticTrunk().state_dict(), taught.trunk.state_dict()
     monkeypatch.setattr("pipeline.training.acoustics.LEARNT", 1.0)
     learnt = heard_twice(1).trunk.state_dict()
     changed = {int(name.split(".")[0]) for name in before if not torch.equal(before[name], learnt[name])}
@@ -141,10 +147,10 @@ def test_the_acoustic_trunk_goes_half_way_back_to_what_it_knew(monkeypatch: pyte
             assert torch.equal(weights, before[name]), name
 
 
-def test_who_speaks_is_told_as_it_was_taught_by_thousands() -> None:
-    taught = VoiceTrunk(16_000).state_dict()
-    for name, weights in heard_twice(1).voice.state_dict().items():
-        assert torch.equal(weights, taught[name]), name
+def test_who_speaks_is_told_as_it_was_taught_by_thousands(taught: AcousticEncoder) -> None:
+    before = VoiceTrunk(16_000).state_dict()
+    for name, weights in taught.voice.state_dict().items():
+        assert torch.equal(weights, before[name]), name
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
