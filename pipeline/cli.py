@@ -133,6 +133,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="folder of the bundle to write")] = None,
     init: Annotated[Path | None, typer.Option(help="write an example of such a folder, and do nothing else")] = None,
     seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
+    version: Annotated[str, typer.Option(help="of the bundle, as its card has it")] = "0.1.0",
     false_per_hour: Annotated[float | None, typer.Option(min=0.0, help=(
         "choose each label's threshold for this rate of false events on validation scenes"))] = None,
     pairs: Annotated[Path | None, typer.Option(help=(
@@ -155,7 +156,8 @@ def train(
         from pipeline.training.train import Plan  # noqa: PLC0415
         from pipeline.training.train import train as run  # noqa: PLC0415
     log_to_stream("plain")
-    plan = Plan(seed=seed, false_per_hour=false_per_hour, pairs=pairs, visual=visual, acoustic=acoustic)
+    plan = Plan(seed=seed, version=version, false_per_hour=false_per_hour, pairs=pairs, visual=visual,
+                acoustic=acoustic)
     bundle, problems = run(data, out, plan)
     report, _ = measure(bundle, data)  # on what was held out
     record(bundle, report)

@@ -24,18 +24,19 @@ QUIETEST = 1e-3  # a fainter sound is not raised to another's level: it would be
 class _Taught(nn.Module):
     """The encoder with the heads that teach it; they are thrown away afterwards."""
 
-    def __init__(self, encoder: AcousticEncoder, dim: int, labels: int) -> None:
+    def __init__(self, encoder: AcousticEncoder, labels: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.label = nn.Linear(dim, labels)
-        self.sentiment = nn.Linear(dim, SENTIMENT_CLASSES)
+        self.dropout = nn.Dropout(0.4)
+        self.label = nn.Linear(AcousticTrunk.WIDTH, labels)
+        self.sentiment = nn.Linear(AcousticTrunk.WIDTH, SENTIMENT_CLASSES)
 
     def forward(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.encoder.what(spectrum)  # (B, dim)
+        x = self.dropout(self.encoder.what(spectrum))  # (B, 1024)
         return self.label(x), self.sentiment(x)  # (B, L), (B, 4)
 
 
-def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_rate_hz: int, epochs: int, seed: int,
+def train_acoustic(sounds: Sequence[Sound], *, samples: int, sample_rate_hz: int, epochs: int, seed: int,
                    done: Callable[[int, float], None] = lambda epoch, loss: None) -> AcousticEncoder:
     """The encoder after `epochs` passes over `sounds`; `done(epoch, loss)` is called after each."""
     torch.manual_seed(seed)
@@ -43,15 +44,15 @@ def train_acoustic(sounds: Sequence[Sound], *, dim: int, samples: int, sample_ra
     labels = sorted({sound.label for sound in sounds})
     taught = torch.tensor([labels.index(sound.label) for sound in sounds])  # (sounds,)
     felt = torch.tensor([sound.sentiment for sound in sounds])  # (sounds,)
-    encoder = AcousticEncoder(dim, sample_rate_hz, felt_in(sounds))
-    model = _Taught(encoder, dim, len(labels)).train()
+    encoder = AcousticEncoder(sample_rate_hz, felt_in(sounds))
+    model = _Taught(encoder, len(labels)).train()
     layers = nn.ModuleList(list(encoder.trunk)[encoder.KEPT :])
     encoder.trunk.requires_grad_(False)
     layers.requires_grad_(True)
     encoder.trunk.eval()  # the statistics of its normalisation stay those of the millions of sounds it has heard
     model = model.to(memory_format=torch.channels_last)  # a third faster on the CPU
     batches = max(1, len(sounds) // BATCH)
-    heads = [*encoder.linear.parameters(), *model.label.parameters(), *model.sentiment.parameters()]
+    heads = [*model.label.parameters(), *model.sentiment.parameters()]
     optimiser = torch.optim.AdamW([{"params": list(layers.parameters())}, {"params": heads}], weight_decay=0.05)
     updates = max(2, epochs * batches)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [TRUNK_RATE, RATE], total_steps=updates, pct_start=0.15)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head
+from pipeline.training.network import Fusion
 from pipeline.training.scenes.compose import Shape, own_sound
 from pipeline.training.scenes.source import encode
 
@@ -50,7 +52,7 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
     if len(pairs) < 2:  # noqa: PLR2004 - nothing to tell a pair from
         return
     random = np.random.default_rng(seed)
-    fusion = head.fusion
+    fusion = cast(Fusion, head.fusion)
     sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
     trained = [*head.projection.parameters(), *fusion.visual_in.parameters(), *fusion.acoustic_in.parameters()]
     optimiser = torch.optim.AdamW([*trained, sharpness], lr=1e-3, weight_decay=0.05)
@@ -71,8 +73,9 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
 
 def agreement(head: Head, visual: Tensor, acoustic: Tensor) -> Tensor:
     """Cosine (B, B) of what is seen (B, 3840), by row, and heard (B, Da), by column, as they enter the fusion."""
-    v = nn.functional.normalize(head.fusion.visual_in(head.projection(visual)), dim=1)  # (B, D)
-    a = nn.functional.normalize(head.fusion.acoustic_in(acoustic), dim=1)  # (B, D)
+    fusion = cast(Fusion, head.fusion)
+    v = nn.functional.normalize(fusion.visual_in(head.projection(visual)), dim=1)  # (B, D)
+    a = nn.functional.normalize(fusion.acoustic_in(acoustic), dim=1)  # (B, D)
     return v @ a.T  # (B, B)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.training.dataset import UNKNOWN
-from pipeline.training.network import Fusion, VisualProjection
+from pipeline.training.network import Ensemble, Fusion, VisualProjection
 from pipeline.training.scenes.compose import MASKED
 from pipeline.training.scenes.source import Scenes, SceneSource
 
@@ -20,10 +21,22 @@ AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, fol
 class Head(nn.Module):
     """Everything after the frozen encoders: what is trained here."""
 
-    def __init__(self, projection: VisualProjection, fusion: Fusion) -> None:
+    def __init__(self, projection: VisualProjection, fusion: Fusion | Ensemble) -> None:
         super().__init__()
         self.projection = projection
         self.fusion = fusion
+
+    @classmethod
+    def of_all(cls, heads: Sequence[Head]) -> Head:
+        """One that sees by all their projections, which scale alike, and tells what they tell on average."""
+        first = heads[0].projection
+        width = first.linear.out_features
+        projection = VisualProjection(len(heads) * width, first.dropout.p)
+        projection.mean, projection.std = first.mean, first.std
+        with torch.no_grad():
+            for name, whole in projection.linear.named_parameters():
+                whole.copy_(torch.cat([head.projection.linear.get_parameter(name) for head in heads]))
+        return cls(projection, Ensemble([cast(Fusion, head.fusion) for head in heads]))
 
     def forward(self, scenes: Scenes) -> tuple[Tensor, Tensor]:
         """Events (B, T, L) and sentiment (B, T, 4), logits."""

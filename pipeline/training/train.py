@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -52,8 +53,7 @@ from pipeline.training.vocabulary import labels_of
 
 log = logging.getLogger(__name__)
 
-WIDTH = 256  # Dv, and how many of Da say what is heard
-ACOUSTIC_WIDTH = AcousticEncoder.width(WIDTH)  # Da
+WIDTH = 16  # Dv
 WINDOW_STEPS = 16  # 8 s
 SCENE_STEPS = 32
 PICTURES = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
@@ -74,9 +74,11 @@ class Plan:
     """
 
     seed: int = 0
-    acoustic_epochs: int = 12
+    version: str = field(default="0.1.0", repr=False)  # of the bundle; its folder names it
+    acoustic_epochs: int = 6
     fusion_epochs: int = 12
     fusion_batches: int = 50  # per epoch
+    fusions: int = 3  # taught each by itself, and averaged
     scenes: int = 600  # composed sound tracks to learn from
     checked_scenes: int = 200  # and to calibrate on
     false_per_hour: float | None = field(default=None, repr=False)  # wanted of each label's threshold
@@ -112,7 +114,7 @@ def train(data: Path, out: Path, plan: Plan | None = None, *,
         rehearsed = run.learn("rehearsal", clips["train"], labels)
         calibration, labels = run.judge(rehearsed, clips["validation"] or clips["train"], labels)
         acoustic, head = run.learn("final", clips["train"] + clips["validation"], labels)
-        facts = _facts(plan, labels, clips, parts, run.brought)
+        facts = _facts(out.name, plan, labels, clips, parts, run.brought)
         bundle = export(_networks(run.trunk, acoustic, head, calibration), facts, out)
     for problem in problems:
         log.warning("%s", problem)
@@ -131,7 +133,7 @@ class _Run:
         pictures, sound = port("frames", "uint8", *PICTURES), port("samples", "float32", SAMPLING.samples)
         self.trunk = Foreign(plan.visual, pictures, VISUAL_FEATURES) if plan.visual else VisualTrunk().eval()
         self._listener = Foreign(plan.acoustic, sound) if plan.acoustic else None
-        self._acoustic_width = self._listener.width if self._listener else ACOUSTIC_WIDTH
+        self._acoustic_width = self._listener.width if self._listener else AcousticEncoder.WIDTH
         self._seen = Frozen(self.trunk, pictures, port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
         self.brought = {sense: {"file": one.file.name, "sha256": one.sha256} for sense, one in (
             ("visual", self.trunk), ("acoustic", self._listener)) if isinstance(one, Foreign)}
@@ -176,26 +178,40 @@ class _Run:
         """The acoustic encoder and the fusion, trained on `clips`."""
         plan, sounds = self._plan, sounds_of(clips)
         encoder = self._acoustic(name, sounds)
-        torch.manual_seed(plan.seed)  # what was drawn before depends on what was kept from an earlier run
-        fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS,
-                        felt=felt_in(sounds) if self._listener else None)
-        head = Head(scaled_projection(clips), fusion)
+        projection = scaled_projection(clips)
+
+        def untrained(seed: int) -> Head:
+            torch.manual_seed(seed)  # what was drawn before depends on what was kept from an earlier run
+            projection.linear.reset_parameters()
+            fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS,
+                            felt=felt_in(sounds) if self._listener else None)
+            return Head(deepcopy(projection), fusion)
+
+        heads = [untrained(plan.seed + member) for member in range(plan.fusions)]
 
         def learn() -> dict[str, torch.Tensor]:
-            done = self._epochs(f"{name}: fusion", plan.fusion_epochs)
+            done = self._epochs(f"{name}: fusion", plan.fusions * plan.fusion_epochs)
             scenes = self._scenes(f"{name}: compose", clips, labels, encoder, plan.scenes, plan.seed)
             if plan.pairs:
-                align(head, pairs_of([*clips, *self._pairs], self._heard(encoder), HOP), updates=plan.align_updates,
-                      seed=plan.seed, done=self._epochs(f"{name}: align", plan.align_updates))
-            trained = train_fusion(head, scenes, steps=WINDOW_STEPS, epochs=plan.fusion_epochs,
-                                   batches=plan.fusion_batches, seed=plan.seed, done=done)
+                pairs, updates = pairs_of([*clips, *self._pairs], self._heard(encoder), HOP), plan.align_updates
+                aligned = self._epochs(f"{name}: align", plan.fusions * updates)
+                for member, head in enumerate(heads):
+                    align(head, pairs, updates=updates, seed=plan.seed + member,
+                          done=_after(member * updates, aligned))
+            trained = [train_fusion(head, scenes, steps=WINDOW_STEPS, epochs=plan.fusion_epochs,
+                                    batches=plan.fusion_batches, seed=plan.seed + member,
+                                    done=_after(member * plan.fusion_epochs, done))
+                       for member, head in enumerate(heads)]
             if self._listener:
                 hear = self._heard(encoder)
-                learn_feelings(cast(Manner, trained.fusion.feelings),
+                learn_feelings(cast(Manner, trained[0].fusion.feelings),
                                lambda samples: torch.from_numpy(hear(samples.numpy()).astype(np.float32)), sounds,
                                samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz, seed=plan.seed)
-            return trained.state_dict()
+                for other in trained[1:]:  # it is linear: taught again it would be the same
+                    other.fusion.feelings = trained[0].fusion.feelings
+            return Head.of_all(trained).state_dict()
 
+        head = Head.of_all(heads)
         head.load_state_dict(self._kept(f"{name}-fusion", (plan,), learn))
         return encoder, head.eval()
 
@@ -214,15 +230,15 @@ class _Run:
     def _acoustic(self, name: str, sounds: Sequence[Sound]) -> Listener:
         if self._listener:
             return self._listener
-        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz, felt_in(sounds)).eval()
+        encoder = AcousticEncoder(SAMPLING.sample_rate_hz, felt_in(sounds)).eval()
         if not sounds:
             return encoder
         plan = self._plan
 
         def learn() -> dict[str, torch.Tensor]:
-            trained = train_acoustic(sounds, dim=WIDTH, samples=SAMPLING.samples,
-                                     sample_rate_hz=SAMPLING.sample_rate_hz, epochs=plan.acoustic_epochs,
-                                     seed=plan.seed, done=self._epochs(f"{name}: sounds", plan.acoustic_epochs))
+            trained = train_acoustic(sounds, samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz,
+                                     epochs=plan.acoustic_epochs, seed=plan.seed,
+                                     done=self._epochs(f"{name}: sounds", plan.acoustic_epochs))
             return trained.state_dict()
 
         encoder.load_state_dict(self._kept(f"{name}-acoustic", (plan.seed, plan.acoustic_epochs), learn))
@@ -256,6 +272,11 @@ class _Run:
         return lambda epoch, loss: self._bars.update(bar, completed=epoch + 1, description=f"{name} {loss:.3f}")
 
 
+def _after(count: int, done: Callable[[int, float], None]) -> Callable[[int, float], None]:
+    """`done`, counted on from `count`."""
+    return lambda one, loss: done(count + one, loss)
+
+
 def _of_one_source(rows: Sequence[Row]) -> list[str]:
     sources: dict[str, set[Source]] = defaultdict(set)
     for row in rows:
@@ -278,11 +299,11 @@ def _networks(trunk: VisualTrunk | Foreign, acoustic: Listener, head: Head, cali
     seen = VisualEncoder(cast(VisualTrunk, trunk), head.projection)
     return Networks(visual=seen.eval(), acoustic=acoustic.eval(),
                     fusion=ServedFusion(head.fusion, calibration.scale, calibration.bias).eval(),
-                    visual_width=WIDTH,
-                    acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else ACOUSTIC_WIDTH)
+                    visual_width=head.projection.linear.out_features,
+                    acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else AcousticEncoder.WIDTH)
 
 
-def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part],
+def _facts(name: str, plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part],
            brought: dict[str, dict[str, str]]) -> Facts:
     sources: dict[str, list[str]] = defaultdict(list)
     held_out: dict[str, list[str]] = defaultdict(list)
@@ -304,5 +325,5 @@ def _facts(plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Sour
     licence = licences.limit(sorted({group for group, _ in parts}))
     if brought:
         licence += ". The licence of the encoders brought along was not stated"
-    return Facts(name="starter", version="0.1.0", labels=labels, window_steps=WINDOW_STEPS, licence=licence,
+    return Facts(name=name, version=plan.version, labels=labels, window_steps=WINDOW_STEPS, licence=licence,
                  training=training)

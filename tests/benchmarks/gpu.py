@@ -22,10 +22,19 @@ from operators.backends.base import Arrays
 from operators.models.bundle import Graph
 from pipeline.training.export import port, to_onnx
 from pipeline.training.exporting.parity import example
-from pipeline.training.network import Fusion, ServedFusion, VisualEncoder, VisualProjection, VisualTrunk
+from pipeline.training.network import (
+    AcousticEncoder,
+    Ensemble,
+    Fusion,
+    ServedFusion,
+    VisualEncoder,
+    VisualProjection,
+    VisualTrunk,
+)
+from pipeline.training.train import WIDTH, WINDOW_STEPS, Plan
 
 BATCHES = (1, 4, 16)
-WIDTH, STEPS, LABELS = 256, 16, 13
+VISUAL, ACOUSTIC, STEPS, LABELS = WIDTH * Plan.fusions, AcousticEncoder.WIDTH, WINDOW_STEPS, 13
 SIDE = 8192  # of the square matrices whose product is the ceiling
 COPIED_BYTES = 2**30
 LEAST_S = 0.5  # that a measurement lasts
@@ -51,15 +60,16 @@ class Ceilings:
 def subjects() -> list[Subject]:
     """The visual encoder and the fusion, in the sizes of the starter."""
     torch.manual_seed(0)
-    visual = VisualEncoder(VisualTrunk(), VisualProjection(WIDTH, dropout=0.0)).eval()
-    fusion = Fusion(visual=WIDTH, acoustic=WIDTH, labels=LABELS, steps=STEPS).eval()
+    visual = VisualEncoder(VisualTrunk(), VisualProjection(VISUAL, dropout=0.0)).eval()
+    fusion = Ensemble([Fusion(visual=WIDTH, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, felt=None)
+                       for _ in range(Plan.fusions)]).eval()
     return [
         Subject("visual", visual, Graph(
             file="visual.onnx", sha256="", inputs=(port("frames", "uint8", 3, 224, 224, 3),),
-            outputs=(port("embedding", "float32", WIDTH),))),
+            outputs=(port("embedding", "float32", VISUAL),))),
         Subject("fusion", ServedFusion(fusion, torch.ones(LABELS), torch.zeros(LABELS)).eval(), Graph(
             file="fusion.onnx", sha256="",
-            inputs=(port("visual", "float32", STEPS, WIDTH), port("acoustic", "float32", STEPS, WIDTH),
+            inputs=(port("visual", "float32", STEPS, VISUAL), port("acoustic", "float32", STEPS, ACOUSTIC),
                     port("visual_valid", "bool", STEPS), port("acoustic_valid", "bool", STEPS)),
             outputs=(port("events", "float32", STEPS, LABELS), port("sentiment", "float32", STEPS, 4),
                      port("contribution", "float32", STEPS, LABELS, 2)))),

@@ -26,7 +26,7 @@ class LateFusion(nn.Module):
 
     def __init__(self, *, visual: int, acoustic: int, labels: int, joined: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.visual_in, self.acoustic_in = Entrance(visual, dim), Entrance(acoustic, dim)
+        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), Entrance(acoustic, dim)
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
         self.norm = nn.LayerNorm(joined)
         self.events, self.sentiment = (

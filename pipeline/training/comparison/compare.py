@@ -42,7 +42,7 @@ from pipeline.training.scenes.spoilt import Views, prepare_spoilt
 from pipeline.training.scenes.stage import CONDITIONS
 from pipeline.training.sounds import sounds_of
 from pipeline.training.split import Part, Source, split
-from pipeline.training.train import ACOUSTIC_WIDTH, PICTURES, WIDTH, WINDOW_STEPS
+from pipeline.training.train import PICTURES, WIDTH, WINDOW_STEPS
 
 EncoderOf = Literal["fold", "bundle"]
 
@@ -53,7 +53,7 @@ class Terms:
 
     folds: int = 5
     encoder: EncoderOf = "fold"  # where the acoustic encoder comes from
-    acoustic_epochs: int = 12
+    acoustic_epochs: int = 6
     effort: Effort = Effort()
 
 
@@ -156,14 +156,14 @@ class _Run:
         sounds = sounds_of(clips)
 
         def learn() -> Weights:
-            return train_acoustic(sounds, dim=WIDTH, samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz,
+            return train_acoustic(sounds, samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz,
                                   epochs=epochs, seed=self._terms.effort.seed,
                                   done=lambda epoch, loss: self._bars.update(bar, completed=epoch + 1)).state_dict()
 
-        encoder = AcousticEncoder(WIDTH, SAMPLING.sample_rate_hz, felt_in(sounds))
+        encoder = AcousticEncoder(SAMPLING.sample_rate_hz, felt_in(sounds))
         encoder.load_state_dict(self._kept(stem, "encoder", learn))
         return Frozen(encoder, port("samples", "float32", SAMPLING.samples),
-                      port("embedding", "float32", ACOUSTIC_WIDTH), self._work / f"{stem}-encoder.onnx")
+                      port("embedding", "float32", AcousticEncoder.WIDTH), self._work / f"{stem}-encoder.onnx")
 
     def _kept(self, stem: str, name: str, make: Callable[[], Weights]) -> Weights:
         return kept(self._work / f"{stem}-{name}.pt", make)
@@ -198,7 +198,7 @@ def _method(bundle: Bundle, terms: Terms, clips: Sequence[Features], folds: Sequ
                   f"are only trained on here; folds are cut from {len(held)} others",
     }
     counts = [Counter(clip.row.label for clip in clips if clip.row.source in fold) for fold in folds]
-    fusions = {name: make(visual=WIDTH, acoustic=ACOUSTIC_WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
+    fusions = {name: make(visual=WIDTH, acoustic=AcousticEncoder.WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
                for name, make in METHODS.items()}
     return {
         "grouped_by": "source", "interval": "95 %, Student's t over folds",

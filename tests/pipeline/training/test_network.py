@@ -159,18 +159,19 @@ def test_a_place_counts_as_much_as_moves_there_and_all_alike_where_nothing_does(
 
 
 def test_an_embedding_is_what_a_sound_is_and_how_it_sounds_and_only_what_is_taught() -> None:
-    encoder, sounds = AcousticEncoder(8, 16_000).eval(), torch.rand(6, 16_000) - 0.5
+    encoder, sounds = AcousticEncoder(16_000).eval(), torch.rand(6, 16_000) - 0.5
+    what = AcousticTrunk.WIDTH
     torch.nn.init.normal_(encoder.how.linear.weight, std=0.02)
     with torch.inference_mode():
         before = encoder(sounds)
-        assert before.shape == (6, AcousticEncoder.width(8))
-        assert torch.allclose(encoder.what(encoder.logmel(sounds)), before[:, :8])
-        assert before[:, 8:].std(0).max() > 0.01
+        assert before.shape == (6, AcousticEncoder.WIDTH)
+        assert torch.allclose(encoder.what(encoder.logmel(sounds)), before[:, :what])
+        assert before[:, what:].std(0).max() > 0.01
         for weights in list(encoder.trunk)[-3].parameters():
             weights.mul_(2.0)
         after = encoder(sounds)
-    assert torch.equal(before[:, 8:], after[:, 8:])
-    assert not torch.allclose(before[:, :8], after[:, :8])
+    assert torch.equal(before[:, what:], after[:, what:])
+    assert not torch.allclose(before[:, :what], after[:, :what])
 
 
 def test_the_acoustic_trunk_is_yamnet_as_its_authors_trained_it() -> None:
