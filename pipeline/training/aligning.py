@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head
-from pipeline.training.network import Fusion
 from pipeline.training.scenes.compose import Shape, own_sound
 from pipeline.training.scenes.source import encode
 
@@ -52,7 +50,7 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
     if len(pairs) < 2:  # noqa: PLR2004 - nothing to tell a pair from
         return
     random = np.random.default_rng(seed)
-    fusion = cast(Fusion, head.fusion)
+    fusion = head.fusion
     sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
     trained = [*head.projection.parameters(), *fusion.visual_in.parameters(), *fusion.acoustic_in.parameters()]
     optimiser = torch.optim.AdamW([*trained, sharpness], lr=1e-3, weight_decay=0.05)
@@ -73,9 +71,8 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
 
 def agreement(head: Head, visual: Tensor, acoustic: Tensor) -> Tensor:
     """Cosine (B, B) of what is seen (B, 3840), by row, and heard (B, Da), by column, as they enter the fusion."""
-    fusion = cast(Fusion, head.fusion)
-    v = nn.functional.normalize(fusion.visual_in(head.projection(visual)), dim=1)  # (B, D)
-    a = nn.functional.normalize(fusion.acoustic_in(acoustic), dim=1)  # (B, D)
+    v = nn.functional.normalize(head.fusion.visual_in(head.projection(visual)), dim=1)  # (B, D)
+    a = nn.functional.normalize(head.fusion.acoustic_in(acoustic), dim=1)  # (B, D)
     return v @ a.T  # (B, B)
 
 

@@ -21,7 +21,7 @@ AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, fol
 class Head(nn.Module):
     """Everything after the frozen encoders: what is trained here."""
 
-    def __init__(self, projection: VisualProjection, fusion: Fusion | Ensemble) -> None:
+    def __init__(self, projection: VisualProjection, fusion: Fusion) -> None:
         super().__init__()
         self.projection = projection
         self.fusion = fusion
@@ -36,7 +36,7 @@ class Head(nn.Module):
         with torch.no_grad():
             for name, whole in projection.linear.named_parameters():
                 whole.copy_(torch.cat([head.projection.linear.get_parameter(name) for head in heads]))
-        return cls(projection, Ensemble([cast(Fusion, head.fusion) for head in heads]))
+        return cls(projection, cast(Fusion, Ensemble([head.fusion for head in heads])))  # it has the same ports
 
     def forward(self, scenes: Scenes) -> tuple[Tensor, Tensor]:
         """Events (B, T, L) and sentiment (B, T, 4), logits."""

@@ -482,7 +482,7 @@ class Ensemble(nn.Module):
 class ServedFusion(nn.Module):
     """`fusion.onnx`: the fusion, calibrated, and what each sense added, found by leaving it out."""
 
-    def __init__(self, fusion: Fusion | Ensemble, scale: Tensor, bias: Tensor) -> None:
+    def __init__(self, fusion: Fusion, scale: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.fusion = fusion
         self.scale = nn.Buffer(scale)  # (L,)

@@ -178,14 +178,15 @@ class _Run:
         """The acoustic encoder and the fusion, trained on `clips`."""
         plan, sounds = self._plan, sounds_of(clips)
         encoder = self._acoustic(name, sounds)
-        projection = scaled_projection(clips)
+        scaled = scaled_projection(clips)
 
         def untrained(seed: int) -> Head:
             torch.manual_seed(seed)  # what was drawn before depends on what was kept from an earlier run
+            projection = deepcopy(scaled)
             projection.linear.reset_parameters()
             fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS,
                             felt=felt_in(sounds) if self._listener else None)
-            return Head(deepcopy(projection), fusion)
+            return Head(projection, fusion)
 
         heads = [untrained(plan.seed + member) for member in range(plan.fusions)]
 

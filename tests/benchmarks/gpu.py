@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
@@ -58,11 +59,11 @@ class Ceilings:
 
 
 def subjects() -> list[Subject]:
-    """The visual encoder and the fusion, in the sizes of the starter."""
+    """The visual encoder and the fusion, in the sizes that `lookout train` makes."""
     torch.manual_seed(0)
     visual = VisualEncoder(VisualTrunk(), VisualProjection(VISUAL, dropout=0.0)).eval()
-    fusion = Ensemble([Fusion(visual=WIDTH, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, felt=None)
-                       for _ in range(Plan.fusions)]).eval()
+    fusion = cast(Fusion, Ensemble([Fusion(visual=WIDTH, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, felt=None)
+                                    for _ in range(Plan.fusions)]))
     return [
         Subject("visual", visual, Graph(
             file="visual.onnx", sha256="", inputs=(port("frames", "uint8", 3, 224, 224, 3),),
