@@ -123,7 +123,7 @@ class KafkaWriter:
         deadline_s = time.monotonic() + self._settings.transaction_timeout_s  # then brokers abort it themselves
         try:
             with translating(self._what):
-                producer.begin_transaction()
+                _begin(producer)
                 fill(producer, entries, commits, deadline_s)
                 _finish(producer, producer._transaction_manager.begin_commit(), deadline_s)
         except LogError as error:
@@ -142,6 +142,16 @@ class KafkaWriter:
             self._producer = None
         if gone and isinstance(error, Fenced):
             self._fenced = error
+
+
+def _begin(producer: KafkaProducer) -> None:
+    """Begin a transaction with nothing in it.
+
+    Offsets that a group refused stay behind in kafka-python 3.0, which would commit them with the next ones: in the
+    name of a membership that is valid again, for partitions that others may have by now. Apache's client drops them.
+    """
+    producer.begin_transaction()  # so the last one has ended, and no answer about its offsets is awaited any more
+    producer._transaction_manager._pending_txn_offset_commits.clear()
 
 
 def fill(producer: KafkaProducer, entries: Sequence[Entry], commits: Sequence[Commit], deadline_s: float) -> None:

@@ -9,8 +9,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations, zip_longest
 from pathlib import Path
 from signal import SIGSTOP
 from typing import IO, cast
@@ -118,6 +118,23 @@ def test_a_group_does_not_wait_for_a_batch(log: KafkaLog, open_log: Callable[[],
         consumer.close()
 
 
+def test_what_a_group_refused_is_not_committed_by_the_next_transaction(log: KafkaLog,
+                                                                       open_log: Callable[[], KafkaLog]) -> None:
+    append(log, "in", [(key_in(partition, PARTITIONS), b"") for partition in range(PARTITIONS)])
+    busy, got = log.consumer("group", "in"), list[Message]()
+    poll_until(lambda: len(got) >= PARTITIONS, [busy], got)
+    newcomer = open_log().consumer("group", "in")
+    with pytest.raises(Fenced), log.transaction("busy") as transaction:
+        transaction.commit(busy, {message.partition: message.offset + 1 for message in got})  # all are still ours
+        poll_until(lambda: len(newcomer.assignment) == PARTITIONS // 2, [newcomer])
+    moved = [message for message in got if message.partition in newcomer.assignment]
+    commit_all(log, busy, [message for message in got if message not in moved], "busy")
+    newcomer.seek_to_committed()  # asks anew
+    assert [newcomer.committed(message.partition) for message in moved] == [message.offset for message in moved]
+    for consumer in (busy, newcomer):
+        consumer.close()
+
+
 def test_members_read_on_while_the_group_waits_for_one(log: KafkaLog, open_log: Callable[[], KafkaLog],
                                                        start: Callable[[str], subprocess.Popen[str]]) -> None:
     reader = log.consumer("group", "in")
@@ -217,7 +234,8 @@ def test_workers_that_come_and_go_change_nothing(log: KafkaLog, settings: KafkaS
             group.remove(chance.randrange(len(group.workers)))
     until(lambda: not left(log), 4 * PATIENCE_S)
     group.end()
-    assert ids(map(codec.decode, everything(log, "out"))) == ids(Summing().process(fed))
+    wrong = differing(ids(map(codec.decode, everything(log, "out"))), ids(Summing().process(fed)))
+    assert not wrong, "\n".join(wrong)
 
 
 def ids(events: Iterable[object]) -> dict[str, list[str]]:
@@ -227,6 +245,20 @@ def ids(events: Iterable[object]) -> dict[str, list[str]]:
         assert isinstance(one, Event)
         found.setdefault(one.camera, []).append(one.id)
     return found
+
+
+def differing(found: Mapping[str, list[str]], wanted: Mapping[str, list[str]]) -> list[str]:
+    """For each camera whose ids are not the wanted ones, a line: times of those lost or twice, and where it begins."""
+    lines = []
+    for camera in sorted(found.keys() | wanted.keys()):
+        have, want = found.get(camera, []), wanted.get(camera, [])
+        if have != want:
+            first = next(place for place, (one, other) in enumerate(zip_longest(have, want)) if one != other)
+            times, due = ([one.rsplit("-", 1)[1] for one in some] for some in (have, want))
+            lost, twice = Counter(due) - Counter(times), Counter(times) - Counter(due)
+            lines.append(f"{camera}: {len(have)} of {len(want)}; missing at {[*lost]}, twice at {[*twice]}; from event "
+                         f"{first} on {have[first:first + 2]}, not {want[first:first + 2]}")
+    return lines
 
 
 def left(log: KafkaLog) -> int:
