@@ -30,7 +30,7 @@ from operators.records import Clip
 from pipeline.training.split import Source
 
 NOBODY, UNKNOWN = 0, -1  # sentiments beside 1 negative, 2 neutral, 3 positive
-SAMPLING = Sampling(step_ns=500_000_000, pictures=3, spacing_ns=250_000_000, height_px=224, width_px=224,
+SAMPLING = Sampling(step_ns=500_000_000, pictures=3, spacing_ns=125_000_000, height_px=224, width_px=224,
                     sample_rate_hz=16_000, samples=32_000)
 COLUMNS = ("path", "label", "source")
 

@@ -15,8 +15,9 @@ from operators.errors import LookoutError
 from pipeline.training.dataset import NOBODY, Media, Problem, Row, read_media
 from pipeline.training.frozen import Frozen
 from pipeline.training.network import VISUAL_FEATURES
+from pipeline.training.views import VIEWS, views
 
-FORMAT = 4  # raised when what is cached changes
+FORMAT = 5  # raised when what is cached changes
 CHUNK = 100  # clips per cache file
 DECODERS = 2  # threads
 AUDIBLE = 1e-4  # -80 dB; a sound track that never exceeds it is as good as none
@@ -31,7 +32,7 @@ class Features:
 
     row: Row
     samples: NDArray[np.float16]  # (n,) 16 kHz; empty: no sound track
-    visual: NDArray[np.float16]  # (2, S, 3840) trunk features, as it is and mirrored; S = 0: no picture
+    visual: NDArray[np.float16]  # (V, S, 3840) trunk features, as it is and in other `views`; S = 0: no picture
     cut: NDArray[np.float16]  # (2, 3840) the step in which a stream changes from another clip to this one
 
     @property
@@ -64,7 +65,7 @@ def prepare(rows: Sequence[Row], data: Path, work: Path, trunk: Frozen,
         chunk = rows[start : start + CHUNK]
         file = work / f"{_digest(chunk, data)}.npz"
         if not file.exists():
-            _write(file, _see(_decoded(chunk, data), trunk, done))
+            _write(file, _see(_decoded(chunk, data), trunk, np.random.default_rng(start), done))
         else:
             done(len(chunk))
         for row, found in zip(chunk, _read(file, chunk), strict=True):
@@ -99,7 +100,8 @@ def _decoded(rows: Sequence[Row], data: Path) -> Iterator[Media | str]:
             yield from pool.map(read, rows[start : start + 2 * DECODERS])
 
 
-def _see(clips: Iterable[Media | str], trunk: Frozen, done: Callable[[int], None]) -> Arrays:
+def _see(clips: Iterable[Media | str], trunk: Frozen, random: np.random.Generator,
+         done: Callable[[int], None]) -> Arrays:
     """The arrays of one cache file, by number of the clip and name."""
     arrays: Arrays = {}
     before: NDArray[np.uint8] | None = None
@@ -112,7 +114,7 @@ def _see(clips: Iterable[Media | str], trunk: Frozen, done: Callable[[int], None
         frames = clip.frames[clip.frames_valid]  # (S, F, H, W, 3)
         if not len(frames):
             continue
-        arrays[f"{i}.visual"] = np.stack([trunk(frames), trunk(frames[:, :, :, ::-1])])
+        arrays[f"{i}.visual"] = np.stack([trunk(view) for view in views(frames, random)])  # (V, S, 3840)
         other = frames[0, 0] if before is None else before
         early, late = [other, *frames[0, 1:]], [*[other] * (frames.shape[1] - 1), frames[0, -1]]
         cuts = np.stack([np.stack(early), np.stack(late)])  # (2, F, H, W, 3)
@@ -135,4 +137,4 @@ def _read(file: Path, rows: Sequence[Row]) -> Iterator[Features | str]:
             else:
                 yield Features(row, arrays[f"{i}.samples"], *(
                     arrays[f"{i}.{name}"] if f"{i}.{name}" in arrays else np.zeros(shape, np.float16)
-                    for name, shape in (("visual", (2, 0, VISUAL_FEATURES)), ("cut", (2, VISUAL_FEATURES)))))
+                    for name, shape in (("visual", (VIEWS, 0, VISUAL_FEATURES)), ("cut", (2, VISUAL_FEATURES)))))

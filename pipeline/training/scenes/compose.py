@@ -212,7 +212,7 @@ class PictureComposer:
 
     def _put(self, track: PictureTrack, clip: Features, at: int, *, cut: bool) -> PictureTrack:
         visual, valid, events = track.visual.copy(), track.valid.copy(), track.events.copy()
-        shown = clip.visual[int(self._random.integers(2))][: max(0, self._shape.steps - at)]
+        shown = clip.visual[int(self._random.integers(len(clip.visual)))][: max(0, self._shape.steps - at)]
         place = slice(at, at + len(shown))
         visual[place], valid[place] = shown, True
         if cut and len(shown):

@@ -15,10 +15,10 @@ from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.scenes.visual_faults import VISUAL_FAULTS, Pictures, compressed
 
-FORMAT = 1  # raised when what is cached changes
+FORMAT = 2  # raised when what is cached changes
 LOW_RATE = "low_rate"  # few pictures a second, heavily compressed
 PICTURES_PER_S = 5
-_FINE_NS = 50_000_000  # both a step's spacing and the time between few pictures are multiples of it
+_FINE_NS = 25_000_000  # both a step's spacing and the time between few pictures are multiples of it
 _PERIOD_NS = 1_000_000_000 // PICTURES_PER_S
 
 Views = Mapping[str, NDArray[np.float16]]  # fault -> (S, 3840) trunk features

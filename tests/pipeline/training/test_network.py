@@ -158,6 +158,20 @@ def test_a_place_counts_as_much_as_moves_there_and_all_alike_where_nothing_does(
     assert moving.sum() == pytest.approx(1.0)
 
 
+def test_what_changes_evenly_is_a_first_difference_and_no_second_one() -> None:
+    trunk = VisualTrunk().eval()
+    still = torch.full((1, 3, 64, 64, 3), 100, dtype=torch.uint8)
+    evenly, suddenly = still.clone(), still.clone()
+    evenly[0, :, :32, :32] += torch.tensor([0, 30, 60], dtype=torch.uint8).reshape(3, 1, 1, 1)
+    suddenly[0, 1:, :32, :32] += 60
+    with torch.inference_mode():
+        calm, even, sudden = (trunk(frames)[0].reshape(3, -1) for frames in (still, evenly, suddenly))
+    assert not torch.allclose(even[1], calm[1], atol=1e-3)  # it changed since the picture before
+    assert torch.allclose(even[2], calm[2], atol=1e-5)  # as much as it had before that
+    assert torch.allclose(sudden[1], calm[1], atol=1e-5)  # it stands still again
+    assert not torch.allclose(sudden[2], calm[2], atol=1e-3)
+
+
 def test_an_embedding_is_what_a_sound_is_and_how_it_sounds_and_only_what_is_taught() -> None:
     encoder, sounds = AcousticEncoder(16_000).eval(), torch.rand(6, 16_000) - 0.5
     what = AcousticTrunk.WIDTH
