@@ -52,7 +52,7 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
     random = np.random.default_rng(seed)
     fusion = head.fusion
     sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
-    trained = [*head.projection.parameters(), *fusion.visual_in.parameters(), *fusion.acoustic_in.parameters()]
+    trained = [*fusion.visual_in.parameters(), *fusion.acoustic_in.parameters()]
     optimiser = torch.optim.AdamW([*trained, sharpness], lr=1e-3, weight_decay=0.05)
     head.train()
     for update in range(updates):

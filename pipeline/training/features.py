@@ -34,6 +34,7 @@ class Features:
     samples: NDArray[np.float16]  # (n,) 16 kHz; empty: no sound track
     visual: NDArray[np.float16]  # (V, S, 3840) trunk features, as it is and in other `views`; S = 0: no picture
     cut: NDArray[np.float16]  # (2, 3840) the step in which a stream changes from another clip to this one
+    part: int = 0  # of the sources learnt from, 1 and up; 0: it is not learnt from
 
     @property
     def heard(self) -> bool:
@@ -135,6 +136,7 @@ def _read(file: Path, rows: Sequence[Row]) -> Iterator[Features | str]:
             if f"{i}.problem" in arrays:
                 yield str(arrays[f"{i}.problem"])
             else:
-                yield Features(row, arrays[f"{i}.samples"], *(
-                    arrays[f"{i}.{name}"] if f"{i}.{name}" in arrays else np.zeros(shape, np.float16)
-                    for name, shape in (("visual", (VIEWS, 0, VISUAL_FEATURES)), ("cut", (2, VISUAL_FEATURES)))))
+                nothing = {"visual": (VIEWS, 0, VISUAL_FEATURES), "cut": (2, VISUAL_FEATURES)}
+                visual, cut = (arrays[f"{i}.{name}"] if f"{i}.{name}" in arrays else np.zeros(shape, np.float16)
+                               for name, shape in nothing.items())
+                yield Features(row, arrays[f"{i}.samples"], visual, cut)

@@ -1,4 +1,4 @@
-"""Train the fusion, and the projection of the visual features with it, on composed scenes."""
+"""Train the fusion on composed scenes."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, fol
 
 
 class Head(nn.Module):
-    """Everything after the frozen encoders: what is trained here."""
+    """Everything after the frozen trunks; the fusion is trained here, by what is made of others' recordings."""
 
-    def __init__(self, projection: VisualProjection, fusion: Fusion) -> None:
+    def __init__(self, projections: Sequence[VisualProjection], fusion: Fusion) -> None:
+        """`projections`: see `learn_projections`."""
         super().__init__()
-        self.projection = projection
+        self.projections = nn.ModuleList(projections)
         self.fusion = fusion
+
+    @property
+    def projection(self) -> VisualProjection:
+        """The one that serves."""
+        return cast(VisualProjection, self.projections[0])
 
     @classmethod
     def of_all(cls, heads: Sequence[Head]) -> Head:
-        """One that sees by all their projections, which scale alike, and tells what they tell on average."""
-        first = heads[0].projection
-        width = first.linear.out_features
-        projection = VisualProjection(len(heads) * width, first.dropout.p)
-        projection.mean, projection.std = first.mean, first.std
-        with torch.no_grad():
-            for name, whole in projection.linear.named_parameters():
-                whole.copy_(torch.cat([head.projection.linear.get_parameter(name) for head in heads]))
-        return cls(projection, cast(Fusion, Ensemble([head.fusion for head in heads])))  # it has the same ports
+        """One that tells what they, which see alike, tell on average."""
+        projections = [cast(VisualProjection, one) for one in heads[0].projections]
+        return cls(projections, cast(Fusion, Ensemble([head.fusion for head in heads])))  # it has the same ports
 
     def forward(self, scenes: Scenes) -> tuple[Tensor, Tensor]:
         """Events (B, T, L) and sentiment (B, T, 4), logits."""
-        visual = self.projection(scenes.visual)  # (B, T, Dv)
+        seen = torch.stack([one(scenes.visual) for one in self.projections], dim=2)  # (B, T, 1 + PARTS, Dv)
+        part = scenes.part[..., None, None].expand(-1, -1, 1, seen.shape[3])  # (B, T, 1, Dv)
+        visual = seen.gather(2, part).squeeze(2)  # (B, T, Dv)
         events, sentiment = self.fusion(visual, scenes.acoustic, scenes.visual_valid, scenes.acoustic_valid)
         return events, sentiment
 
@@ -51,7 +53,7 @@ def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, ba
     torch.manual_seed(seed)
     head.train()
     averaged = deepcopy(head).eval()
-    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(head.fusion.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 1e-3, total_steps=max(2, epochs * batches), pct_start=0.1)
     weights = source.sentiment_weights()
@@ -61,7 +63,7 @@ def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, ba
             loss = scene_loss(head, source.draw(BATCH, steps, dropout=True), weights)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(head.fusion.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             total += loss.item()

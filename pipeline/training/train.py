@@ -11,7 +11,6 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -38,28 +37,27 @@ from pipeline.training.kept import Weights, kept
 from pipeline.training.network import (
     VISUAL_FEATURES,
     AcousticEncoder,
+    AcousticWhat,
     Fusion,
     Manner,
     ServedFusion,
     VisualEncoder,
-    VisualProjection,
     VisualTrunk,
 )
 from pipeline.training.scenes.compose import Shape
 from pipeline.training.scenes.source import SceneSource
+from pipeline.training.seeing import divided, learn_projections
 from pipeline.training.sounds import Sound, sounds_of
 from pipeline.training.split import Part, Source, split
-from pipeline.training.vocabulary import labels_of
+from pipeline.training.vocabulary import labels_of, seen_among
 
 log = logging.getLogger(__name__)
 
-WIDTH = 16  # Dv
 WINDOW_STEPS = 16  # 8 s
 SCENE_STEPS = 32
 PICTURES = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
 HOP = SAMPLING.step_ns * SAMPLING.sample_rate_hz // 1_000_000_000
 VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".ts", ".webm"})
-LEAST_STD = 0.05  # of a trunk feature; many are nearly always 0
 
 Clips = dict[Part, list[Features]]
 Listener = AcousticEncoder | Foreign
@@ -178,15 +176,14 @@ class _Run:
         """The acoustic encoder and the fusion, trained on `clips`."""
         plan, sounds = self._plan, sounds_of(clips)
         encoder = self._acoustic(name, sounds)
-        scaled = scaled_projection(clips)
+        clips = divided(clips)
+        projections = learn_projections(clips, seen_among(labels))
 
         def untrained(seed: int) -> Head:
             torch.manual_seed(seed)  # what was drawn before depends on what was kept from an earlier run
-            projection = deepcopy(scaled)
-            projection.linear.reset_parameters()
-            fusion = Fusion(visual=WIDTH, acoustic=self._acoustic_width, labels=len(labels), steps=WINDOW_STEPS,
-                            felt=felt_in(sounds) if self._listener else None)
-            return Head(projection, fusion)
+            fusion = Fusion(visual=projections[0].width, acoustic=self._acoustic_width, labels=len(labels),
+                            steps=WINDOW_STEPS, felt=felt_in(sounds) if self._listener else None)
+            return Head(projections, fusion)
 
         heads = [untrained(plan.seed + member) for member in range(plan.fusions)]
 
@@ -260,7 +257,8 @@ class _Run:
         return made
 
     def _heard(self, encoder: Listener) -> Frozen:
-        return Frozen(encoder, port("samples", "float32", SAMPLING.samples),
+        heard = AcousticWhat(encoder) if isinstance(encoder, AcousticEncoder) else encoder
+        return Frozen(heard, port("samples", "float32", SAMPLING.samples),
                       port("embedding", "float32", self._acoustic_width), self._work / "acoustic.onnx")
 
     def _kept(self, name: str, settings: tuple[object, ...], make: Callable[[], Weights]) -> Weights:
@@ -285,22 +283,11 @@ def _of_one_source(rows: Sequence[Row]) -> list[str]:
     return sorted(label for label, of in sources.items() if len(of) == 1)
 
 
-def scaled_projection(clips: Sequence[Features]) -> VisualProjection:
-    """Untrained, but scaled to the features of these clips."""
-    projection = VisualProjection(WIDTH, dropout=0.7)
-    seen = [clip.visual.reshape(-1, VISUAL_FEATURES) for clip in clips if clip.seen]
-    if seen:
-        features = torch.from_numpy(np.concatenate(seen).astype(np.float32))  # (N, 3840)
-        projection.mean.copy_(features.mean(0))
-        projection.std.copy_(features.std(0).clamp(min=LEAST_STD))
-    return projection
-
-
 def _networks(trunk: VisualTrunk | Foreign, acoustic: Listener, head: Head, calibration: Calibration) -> Networks:
     seen = VisualEncoder(cast(VisualTrunk, trunk), head.projection)
     return Networks(visual=seen.eval(), acoustic=acoustic.eval(),
                     fusion=ServedFusion(head.fusion, calibration.scale, calibration.bias).eval(),
-                    visual_width=head.projection.linear.out_features,
+                    visual_width=head.projection.width,
                     acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else AcousticEncoder.WIDTH)
 
 

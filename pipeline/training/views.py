@@ -46,4 +46,5 @@ def _lit(pictures: Pictures, random: np.random.Generator) -> Pictures:
     """Under other light."""
     contrast, brighter = random.uniform(*CONTRAST), random.uniform(*BRIGHTER)
     grey = np.clip((np.arange(256) - MIDDLE) * contrast + MIDDLE + brighter, 0, 255).astype(np.uint8)  # of each level
-    return grey[pictures]
+    lit: Pictures = grey[pictures]
+    return lit

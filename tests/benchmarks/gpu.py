@@ -32,10 +32,11 @@ from pipeline.training.network import (
     VisualProjection,
     VisualTrunk,
 )
-from pipeline.training.train import WIDTH, WINDOW_STEPS, Plan
+from pipeline.training.seeing import GENERAL
+from pipeline.training.train import WINDOW_STEPS, Plan
 
 BATCHES = (1, 4, 16)
-VISUAL, ACOUSTIC, STEPS, LABELS = WIDTH * Plan.fusions, AcousticEncoder.WIDTH, WINDOW_STEPS, 13
+VISUAL, ACOUSTIC, STEPS, LABELS = 1 + GENERAL, AcousticEncoder.WIDTH, WINDOW_STEPS, 13
 SIDE = 8192  # of the square matrices whose product is the ceiling
 COPIED_BYTES = 2**30
 LEAST_S = 0.5  # that a measurement lasts
@@ -61,8 +62,8 @@ class Ceilings:
 def subjects() -> list[Subject]:
     """The visual encoder and the fusion, in the sizes that `lookout train` makes."""
     torch.manual_seed(0)
-    visual = VisualEncoder(VisualTrunk(), VisualProjection(VISUAL, dropout=0.0)).eval()
-    fusion = cast(Fusion, Ensemble([Fusion(visual=WIDTH, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, felt=None)
+    visual = VisualEncoder(VisualTrunk(), VisualProjection(VISUAL)).eval()
+    fusion = cast(Fusion, Ensemble([Fusion(visual=VISUAL, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, felt=None)
                                     for _ in range(Plan.fusions)]))
     return [
         Subject("visual", visual, Graph(

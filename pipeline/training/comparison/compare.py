@@ -40,9 +40,11 @@ from pipeline.training.kept import Weights, kept
 from pipeline.training.network import VISUAL_FEATURES, AcousticEncoder, VisualTrunk
 from pipeline.training.scenes.spoilt import Views, prepare_spoilt
 from pipeline.training.scenes.stage import CONDITIONS
+from pipeline.training.seeing import GENERAL
 from pipeline.training.sounds import sounds_of
 from pipeline.training.split import Part, Source, split
-from pipeline.training.train import PICTURES, WIDTH, WINDOW_STEPS
+from pipeline.training.train import PICTURES, WINDOW_STEPS
+from pipeline.training.vocabulary import seen_among
 
 EncoderOf = Literal["fold", "bundle"]
 
@@ -198,7 +200,8 @@ def _method(bundle: Bundle, terms: Terms, clips: Sequence[Features], folds: Sequ
                   f"are only trained on here; folds are cut from {len(held)} others",
     }
     counts = [Counter(clip.row.label for clip in clips if clip.row.source in fold) for fold in folds]
-    fusions = {name: make(visual=WIDTH, acoustic=AcousticEncoder.WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
+    width = len(seen_among(manifest.labels)) + GENERAL
+    fusions = {name: make(visual=width, acoustic=AcousticEncoder.WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
                for name, make in METHODS.items()}
     return {
         "grouped_by": "source", "interval": "95 %, Student's t over folds",

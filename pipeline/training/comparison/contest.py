@@ -28,8 +28,10 @@ from pipeline.training.scenes.source import Scenes, stacked
 from pipeline.training.scenes.spoilt import Views
 from pipeline.training.scenes.stage import CONDITIONS, RATE_HZ, Stage
 from pipeline.training.scenes.staged import StagedSource
+from pipeline.training.seeing import divided, learn_projections
 from pipeline.training.split import Part
-from pipeline.training.train import HOP, SCENE_STEPS, WIDTH, WINDOW_STEPS, scaled_projection
+from pipeline.training.train import HOP, SCENE_STEPS, WINDOW_STEPS
+from pipeline.training.vocabulary import seen_among
 
 Scores = NDArray[np.float32]
 Kept = Callable[[str, Callable[[], Weights]], Weights]  # name, make: what `make` gives, or gave before a kill
@@ -84,7 +86,8 @@ class Contest:
     def __init__(self, clips: Mapping[Part, Sequence[Features]], labels: Sequence[Label], encoder: Frozen,
                  spoilt: Mapping[str, Views], black: NDArray[np.float16], effort: Effort) -> None:
         """`spoilt`: by path; `black` (3840,): trunk features of a black picture that stays black."""
-        self._clips, self._effort = clips, effort
+        self._clips, self._effort = {**clips, "train": divided(clips["train"])}, effort
+        self._projections = learn_projections(self._clips["train"], seen_among(labels))
         self._encoder, self._black = encoder, black
         self._names = tuple(label.name for label in labels)
         self._alertable = [index for index, label in enumerate(labels) if label.alertable]
@@ -131,9 +134,9 @@ class Contest:
 
     def _untrained(self, method: str) -> Head:
         torch.manual_seed(self._effort.seed)
-        fusion = METHODS[method](visual=WIDTH, acoustic=self._encoder.width, labels=len(self._names),
-                                 steps=WINDOW_STEPS)
-        return Head(scaled_projection(self._clips["train"]), cast(Fusion, fusion))  # each has its ports
+        fusion = METHODS[method](visual=self._projections[0].width, acoustic=self._encoder.width,
+                                 labels=len(self._names), steps=WINDOW_STEPS)
+        return Head(self._projections, cast(Fusion, fusion))  # each has its ports
 
     def _scenes(self, part: Part, count: int, conditions: Sequence[str]) -> dict[str, Scenes]:
         """The same composed scenes under each of the conditions."""

@@ -8,7 +8,7 @@ each at random, so neither sense learns to expect the other's company.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class PictureTrack:
     visual: NDArray[np.float16]  # (T, 3840)
     valid: NDArray[np.bool_]  # (T,)
     events: NDArray[np.float32]  # (T, L) 0, 1 or MASKED
+    part: NDArray[np.int64]  # (T,) of the sources learnt from, to which what is seen belongs; 0: to none
 
 
 def own_sound(clip: Features, shape: Shape) -> SoundTrack:
@@ -183,7 +184,7 @@ class PictureComposer:
         """A microphone without a camera."""
         shape = self._shape
         return PictureTrack(np.zeros((shape.steps, len(self._black)), np.float16), np.zeros(shape.steps, np.bool_),
-                            np.zeros((shape.steps, len(shape.labels)), np.float32))
+                            np.zeros((shape.steps, len(shape.labels)), np.float32), np.zeros(shape.steps, np.int64))
 
     def alone(self, clip: Features) -> PictureTrack:
         """One clip from the beginning, and no picture after it: what a file of its own looks like."""
@@ -211,28 +212,30 @@ class PictureComposer:
         return track
 
     def _put(self, track: PictureTrack, clip: Features, at: int, *, cut: bool) -> PictureTrack:
-        visual, valid, events = track.visual.copy(), track.valid.copy(), track.events.copy()
+        visual, valid = track.visual.copy(), track.valid.copy()
+        events, part = track.events.copy(), track.part.copy()
         shown = clip.visual[int(self._random.integers(len(clip.visual)))][: max(0, self._shape.steps - at)]
         place = slice(at, at + len(shown))
-        visual[place], valid[place] = shown, True
+        visual[place], valid[place], part[place] = shown, True, clip.part
         if cut and len(shown):
             visual[at] = clip.cut[int(self._random.integers(2))]
         for label, value in ((clip.row.event, 1.0), (clip.row.absent, 0.0)):
             if label in self._shape.labels:
                 events[place, self._shape.labels.index(label)] = value
-        return PictureTrack(visual, valid, events)
+        return PictureTrack(visual, valid, events, part)
 
     def _hold(self, track: PictureTrack, at: int, length: int) -> PictureTrack:
         """The last picture stands still, or the camera shows black, or nothing."""
-        visual, valid, events = track.visual.copy(), track.valid.copy(), track.events.copy()
+        visual, valid, part = track.visual.copy(), track.valid.copy(), track.part.copy()
         place = slice(at, at + length)
         choice = self._random.random()
         if choice < 0.4 and at > 0:  # noqa: PLR2004
             visual[place] = np.concatenate([visual[at - 1, : self._width], self._black[self._width :]])
+            part[place] = part[at - 1]
         else:
             visual[place] = self._black
         valid[place] = choice < 0.7  # noqa: PLR2004
-        return PictureTrack(visual, valid, events)
+        return replace(track, visual=visual, valid=valid, part=part)
 
     def _blacken(self, track: PictureTrack) -> PictureTrack:
-        return PictureTrack(np.tile(self._black, (self._shape.steps, 1)), np.ones_like(track.valid), track.events)
+        return replace(track, visual=np.tile(self._black, (self._shape.steps, 1)), valid=np.ones_like(track.valid))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class Scenes:
     acoustic_valid: Tensor  # bool (B, T)
     events: Tensor  # float32 (B, T, L) 0, 1 or MASKED
     sentiment: Tensor  # int64 (B, T) 0..3 or UNKNOWN
+    part: Tensor  # int64 (B, T) of the sources learnt from, to which what is seen belongs; 0: to none
 
 
 def encode(track: SoundTrack, encoder: Frozen, hop: int) -> Heard:
@@ -111,7 +112,7 @@ class SceneSource:
         if self._random.random() < 0.5:  # noqa: PLR2004
             start = int(self._random.integers(0, self._shape.steps - steps + 1))
         part = slice(start, start + steps)
-        pictures = PictureTrack(pictures.visual[part], pictures.valid[part], pictures.events[part])
+        pictures = PictureTrack(pictures.visual[part], pictures.valid[part], pictures.events[part], pictures.part[part])
         heard = Heard(heard.acoustic[part], heard.valid[part], heard.events[part], heard.sentiment[part])
         return self._without(pictures, heard) if dropout else (pictures, heard)
 
@@ -129,7 +130,7 @@ class SceneSource:
         elif choice < 0.3:  # noqa: PLR2004
             listened[:], told = False, np.where(told == 0.0, 0.0, MASKED)
             sentiment = np.full_like(sentiment, NOBODY)
-        return PictureTrack(pictures.visual, seen, shown), Heard(heard.acoustic, listened, told, sentiment)
+        return replace(pictures, valid=seen, events=shown), Heard(heard.acoustic, listened, told, sentiment)
 
     def _degraded(self, track: SoundTrack, share: float) -> SoundTrack:
         if self._random.random() >= share:
@@ -151,7 +152,8 @@ def stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:
         visual_valid=torch.from_numpy(np.stack([one.valid for one in pictures])),
         acoustic_valid=torch.from_numpy(np.stack([one.valid for one in heard])),
         events=torch.from_numpy(events),
-        sentiment=torch.from_numpy(np.stack([one.sentiment for one in heard])))
+        sentiment=torch.from_numpy(np.stack([one.sentiment for one in heard])),
+        part=torch.from_numpy(np.stack([one.part for one in pictures])))
 
 
 def _both(seen: NDArray[np.float32], heard: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -87,10 +87,10 @@ class Stage:
         """The pictures. A span in which they stand still shows the one that was there when it began."""
         shape, width = self.shape, len(self._black)
         visual, valid = np.zeros((shape.steps, width), np.float16), np.zeros(shape.steps, np.bool_)
-        events = np.zeros((shape.steps, len(shape.labels)), np.float32)
+        events, part = np.zeros((shape.steps, len(shape.labels)), np.float32), np.zeros(shape.steps, np.int64)
         for shot in shots:
             place = slice(shot.start, shot.start + shot.steps)
-            visual[place], valid[place] = self._view(shot, condition.view), True
+            visual[place], valid[place], part[place] = self._view(shot, condition.view), True, shot.clip.part
             if shot.start > 0 and condition.view is None:
                 visual[shot.start] = shot.clip.cut[0]
             for label, value in ((shot.clip.row.event, 1.0), (shot.clip.row.absent, 0.0)):
@@ -98,9 +98,11 @@ class Stage:
                     events[place, shape.labels.index(label)] = value
         for fault in faults:
             visual = self._spoil(visual, shots, fault)
+            if fault.kind == FROZEN:
+                part[fault.start : fault.stop] = part[fault.start]
         if condition.black:
             visual = np.tile(self._black, (shape.steps, 1))
-        return PictureTrack(visual, valid, events)
+        return PictureTrack(visual, valid, events, part)
 
     def heard(self, played: Sequence[Played], faults: Sequence[Fault],
               change: Callable[[Wave], Wave] | None = None) -> Heard:

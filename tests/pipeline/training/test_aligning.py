@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
@@ -14,15 +15,21 @@ WIDTH = 16
 
 def head() -> Head:
     torch.manual_seed(0)
-    return Head(VisualProjection(WIDTH, dropout=0.1), Fusion(visual=WIDTH, acoustic=WIDTH, labels=2, steps=8, dim=16))
+    projection = VisualProjection(WIDTH)
+    projection.linear.weight.copy_(torch.from_numpy(words() / VISUAL_FEATURES * WIDTH))
+    return Head([projection], Fusion(visual=WIDTH, acoustic=WIDTH, labels=2, steps=8, dim=16))
+
+
+def words() -> NDArray[np.float64]:
+    """(WIDTH, 3840): how what is heard is said in pictures."""
+    return np.asarray(np.random.default_rng(0).standard_normal((WIDTH, VISUAL_FEATURES)) / WIDTH**0.5)
 
 
 def recordings(count: int, seed: int) -> list[Pair]:
     """What is seen is what is heard, in other words that are the same for all."""
     random = np.random.default_rng(seed)
-    words = np.random.default_rng(0).standard_normal((WIDTH, VISUAL_FEATURES)) / WIDTH**0.5
     heard = [random.standard_normal((4, WIDTH)) for _ in range(count)]
-    return [Pair((one @ words).astype(np.float16), one.astype(np.float16)) for one in heard]
+    return [Pair((one @ words()).astype(np.float16), one.astype(np.float16)) for one in heard]
 
 
 def told_apart(trained: Head, pairs: list[Pair]) -> float:

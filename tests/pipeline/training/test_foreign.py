@@ -55,7 +55,8 @@ def test_the_projection_goes_behind_it_into_the_bundle(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.trunk = Foreign(colours(tmp_path / "mine.onnx", (8, 8, 3)), CLIP, VISUAL_FEATURES)
-            self.projection = VisualProjection(7, dropout=0.5)
+            self.projection = VisualProjection(7)
+            torch.nn.init.normal_(self.projection.linear.weight, std=0.02)
 
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
             return torch.as_tensor(self.projection(self.trunk(frames)))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
@@ -23,17 +26,28 @@ def test_two_at_once_and_nothing_at_all_are_not_asked_which() -> None:
 
 
 def head() -> Head:
-    return Head(VisualProjection(3, dropout=0.5), Fusion(visual=3, acoustic=5, labels=2, steps=4, dim=8))
+    torch.manual_seed(0)  # for what they see by, which they share
+    projections = [VisualProjection(3) for _ in range(3)]
+    for projection in projections:
+        torch.nn.init.normal_(projection.linear.weight, std=0.02)
+    torch.seed()
+    return Head(projections, Fusion(visual=3, acoustic=5, labels=2, steps=4, dim=8))
 
 
-def test_heads_together_tell_the_mean_of_what_each_tells_of_what_it_sees_itself() -> None:
-    heads = [head().eval() for _ in range(3)]
-    for one in heads:
-        one.projection.mean.fill_(0.5)
-        one.projection.std.fill_(2.0)
+def only(whole: Head, part: int) -> Head:
+    """Sees everything by one of the projections."""
+    return Head([cast(VisualProjection, whole.projections[part])], whole.fusion).eval()
+
+
+def drawn() -> Scenes:
     anywhere = torch.ones(2, 4, dtype=torch.bool)
-    scenes = Scenes(visual=torch.randn(2, 4, VISUAL_FEATURES), acoustic=torch.randn(2, 4, 5), visual_valid=anywhere,
-                    acoustic_valid=anywhere, events=torch.zeros(2, 4, 2), sentiment=torch.zeros(2, 4).long())
+    return Scenes(visual=torch.randn(2, 4, VISUAL_FEATURES), acoustic=torch.randn(2, 4, 5), visual_valid=anywhere,
+                  acoustic_valid=anywhere, events=torch.zeros(2, 4, 2), sentiment=torch.zeros(2, 4).long(),
+                  part=torch.zeros(2, 4).long())
+
+
+def test_heads_together_tell_the_mean_of_what_each_tells() -> None:
+    heads, scenes = [head().eval() for _ in range(3)], drawn()
     with torch.inference_mode():
         told = Head.of_all(heads).eval()(scenes)
         each = [one(scenes) for one in heads]
@@ -42,8 +56,16 @@ def test_heads_together_tell_the_mean_of_what_each_tells_of_what_it_sees_itself(
         assert not torch.allclose(each[0][i], each[1][i], atol=1e-3)
 
 
-def test_what_heads_together_see_comes_out_side_by_side() -> None:
-    heads, features = [head().eval() for _ in range(2)], torch.randn(7, VISUAL_FEATURES)
+def test_each_step_is_seen_by_what_was_taught_without_it() -> None:
+    whole, scenes = head().eval(), drawn()
+    other = replace(scenes, part=torch.tensor([[0, 1, 2, 1], [2, 0, 0, 0]]))
     with torch.inference_mode():
-        seen = Head.of_all(heads).eval().projection(features)
-        assert torch.allclose(seen, torch.cat([one.projection(features) for one in heads], dim=1), atol=1e-5)
+        told = [only(whole, part)(scenes)[0] for part in range(3)]
+        mixed = whole(other)[0]
+    assert torch.allclose(mixed[:, 0], torch.stack([told[0][0, 0], told[2][1, 0]]), atol=1e-6)  # a result of its past
+    assert not torch.allclose(mixed[0, 1], told[0][0, 1], atol=1e-4)
+    assert only(whole, 2).projection is whole.projections[2]
+
+
+def test_what_is_seen_by_is_not_taught_with_the_fusion() -> None:
+    assert not any(weight.requires_grad for weight in head().projections.parameters())

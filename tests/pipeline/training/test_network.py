@@ -10,6 +10,7 @@ from torch import Tensor  # noqa: E402
 from pipeline.training.network import (  # noqa: E402
     AcousticEncoder,
     AcousticTrunk,
+    AcousticWhat,
     Fusion,
     LogMel,
     Manner,
@@ -186,6 +187,25 @@ def test_an_embedding_is_what_a_sound_is_and_how_it_sounds_and_only_what_is_taug
         after = encoder(sounds)
     assert torch.equal(before[:, what:], after[:, what:])
     assert not torch.allclose(before[:, :what], after[:, :what])
+
+
+def test_a_fusion_is_taught_the_same_by_who_tells_no_voice_from_another() -> None:
+    encoder, sounds = AcousticEncoder(16_000).eval(), torch.rand(4, 16_000) - 0.5
+    torch.nn.init.normal_(encoder.how.linear.weight)
+    torch.manual_seed(0)
+    fusion = Fusion(visual=3, acoustic=AcousticEncoder.WIDTH, labels=2, steps=4, dim=8, heads=2, felt=None).eval()
+    anywhere, gradients = torch.ones(1, 4, dtype=torch.bool), []
+    with torch.inference_mode():
+        given = [one(sounds).unsqueeze(0) for one in (encoder, AcousticWhat(encoder))]
+    assert not torch.allclose(given[0], given[1], atol=0.1)
+    for heard in given:
+        fusion.zero_grad()
+        events, sentiment = fusion(torch.ones(1, 4, 3), heard.clone(), anywhere, anywhere)
+        told = torch.nn.functional.cross_entropy(sentiment.flatten(0, 1), torch.tensor([0, 1, 2, 3]))
+        (events.square().mean() + told).backward()
+        gradients.append({name: weight.grad for name, weight in fusion.named_parameters() if weight.grad is not None})
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-6), name
 
 
 def test_the_acoustic_trunk_is_yamnet_as_its_authors_trained_it() -> None:

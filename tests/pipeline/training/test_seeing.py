@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+from pipeline.training.dataset import Row  # noqa: E402
+from pipeline.training.features import Features  # noqa: E402
+from pipeline.training.network import VISUAL_FEATURES, VisualProjection  # noqa: E402
+from pipeline.training.seeing import GENERAL, PARTS, divided, learn_projections  # noqa: E402
+
+RANDOM = np.random.default_rng(0)
+LOOKS = {label: RANDOM.standard_normal(VISUAL_FEATURES) for label in ("fight", "smoke", "no_fight")}
+
+
+def recording(label: str, source: str, *, steps: int = 3, views: int = 2) -> Features:
+    """Looks like its label, and much more like its source."""
+    own = np.random.default_rng(sum(map(ord, source))).standard_normal(VISUAL_FEATURES)
+    looks = 0.3 * LOOKS[label] + own
+    visual = looks + 0.1 * RANDOM.standard_normal((views, steps, VISUAL_FEATURES))
+    return Features(Row(2, f"{source}.mp4", label, ("s", source)), np.zeros(0, np.float16), visual.astype(np.float16),
+                    visual[:, 0].astype(np.float16))
+
+
+def recordings(count: int = 30, first: int = 0) -> list[Features]:
+    return [recording(label, f"{label}-{i}") for i in range(first, first + count) for label in LOOKS]
+
+
+def told(projection: VisualProjection, clip: Features) -> list[float]:
+    with torch.inference_mode():
+        return list(projection(torch.from_numpy(clip.visual[0].astype(np.float32))).mean(0).tolist())
+
+
+def test_a_source_is_in_one_part_and_parts_are_of_about_one_size() -> None:
+    clips = [recording("fight", f"{i // 3}") for i in range(60)]
+    parts: dict[str, set[int]] = {}
+    for clip in divided(clips):
+        parts.setdefault(clip.row.source[1], set()).add(clip.part)
+    assert all(len(found) == 1 for found in parts.values())
+    counts = np.bincount([clip.part for clip in divided(clips)], minlength=PARTS + 1)
+    assert counts[0] == 0
+    assert counts[1:].max() - counts[1:].min() <= 3
+
+
+def test_what_is_only_heard_is_in_no_part() -> None:
+    heard = Features(Row(2, "a.wav", "siren", ("s", "a")), np.ones(8000, np.float16),
+                     np.zeros((2, 0, VISUAL_FEATURES), np.float16), np.zeros((2, VISUAL_FEATURES), np.float16))
+    assert divided([heard])[0].part == 0
+
+
+def test_each_label_has_a_number_that_tells_it_from_the_others_in_recordings_never_met() -> None:
+    served = learn_projections(divided(recordings()), ["fight", "smoke"])[0]
+    for clip in recordings(10, first=30):
+        fight, smoke, *general = told(served, clip)
+        assert (fight > 0) == (clip.row.label == "fight")
+        assert (smoke > 0) == (clip.row.label == "smoke")
+        assert len(general) == GENERAL
+
+
+def test_a_part_is_told_by_what_was_taught_without_it() -> None:
+    """So what is said of it is as good as of recordings never met, and no better."""
+    clips = divided(recordings(8))
+    projections = learn_projections(clips, ["fight"])
+    changed = [clip for clip in clips if clip.part != 2]
+    without = learn_projections(changed, ["fight"])
+    own, others = ([told(projections[part(clip)], clip)[0] * (1 if clip.row.label == "fight" else -1) for clip in clips]
+                   for part in (lambda clip: 0, lambda clip: clip.part))
+    assert np.mean(own) > np.mean(others) + 0.5  # learnt by heart
+    left_out, never = projections[2].linear.weight[0], without[0].linear.weight[0]
+    assert torch.nn.functional.cosine_similarity(left_out, never, dim=0) > 0.99
+    assert torch.nn.functional.cosine_similarity(left_out, projections[1].linear.weight[0], dim=0) < 0.95
+
+
+def test_the_general_numbers_are_the_same_in_all_and_of_one_spread() -> None:
+    clips = divided(recordings())
+    projections = learn_projections(clips, ["fight"])
+    seen = np.array([told(projections[0], clip)[1:] for clip in clips])
+    assert seen.std(axis=0) == pytest.approx(np.ones(GENERAL), rel=0.05)
+    assert seen.mean(axis=0) == pytest.approx(np.zeros(GENERAL), abs=0.05)
+    for other in projections[1:]:
+        assert torch.equal(other.linear.weight[1:], projections[0].linear.weight[1:])
+
+
+@pytest.mark.parametrize("clips", [[], [recording("fight", "a")], [recording("fight", "a"), recording("fight", "b")]])
+def test_little_to_learn_from_gives_numbers_all_the_same(clips: list[Features]) -> None:
+    for projection in learn_projections(divided(clips), ["fight"]):
+        assert projection.width == 1 + GENERAL
+        assert np.isfinite(told(projection, recording("no_fight", "other"))).all()
