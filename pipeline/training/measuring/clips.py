@@ -15,6 +15,9 @@ from pipeline.training.dataset import Row
 from pipeline.training.measuring.measures import average_precision, mean, recalls, reliability
 
 
+LIKELY = 0.5
+
+
 @dataclass(frozen=True)
 class Scored:
     """One clip and what the bundle said of it."""
@@ -35,14 +38,21 @@ def measure_clips(bundle: Bundle, clips: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _presence(bundle: Bundle, name: str, clips: Sequence[Scored]) -> dict[str, Any]:
-    """Told from its absence: the highest score of a clip's steps against the label's opening threshold."""
+    """Told from its absence: whether the mean score of a clip's steps, a probability, is one half.
+
+    And for how many of either the highest score of a step reaches the threshold at which an event opens.
+    """
     index = bundle.label_names.index(name)
     asked = [clip for clip in clips if name in (clip.row.event, clip.row.absent)]
-    scores = [float(clip.events[:, index].max()) for clip in asked]
+    scores = [float(clip.events[:, index].mean()) for clip in asked]
     there = [clip.row.event == name for clip in asked]
+    right = [(score >= LIKELY) == true for score, true in zip(scores, there, strict=True)]
     threshold = bundle.manifest.labels[index].open
-    right = [(score >= threshold) == true for score, true in zip(scores, there, strict=True)]
-    return {"accuracy": mean(right), "ap": average_precision(scores, there), "n": len(asked), "threshold": threshold}
+    opens = [clip.events[:, index].max() >= threshold for clip in asked]
+    found, false = ([opened for opened, true in zip(opens, there, strict=True) if true == wanted]
+                    for wanted in (True, False))
+    return {"accuracy": mean(right), "ap": average_precision(scores, there), "n": len(asked),
+            "opens": {"threshold": threshold, "found": mean(found), "false": mean(false)}}
 
 
 def _sound(bundle: Bundle, names: Sequence[str], clips: Sequence[Scored]) -> dict[str, Any]:

@@ -47,3 +47,13 @@ def test_scores_that_say_too_much_are_not(bundle: Bundle) -> None:
 
 def test_clips_that_say_nothing_of_a_label_count_for_none(bundle: Bundle) -> None:
     assert calibration(bundle, [scored(bundle, "happy", bright=0.9)]) == {"error": None, "by_label": {}, "n": 0}
+
+
+def test_a_clip_is_told_by_its_mean_probability_and_opens_an_event_by_its_highest(bundle: Bundle) -> None:
+    briefly = scored(bundle, "no_bright", bright=0.1)
+    briefly.events[1, bundle.label_names.index("bright")] = 0.75
+    clips = [scored(bundle, "bright", bright=0.5), scored(bundle, "bright", bright=1.0), briefly,
+             scored(bundle, "no_bright", bright=0.0), scored(bundle, "bright", bright=0.3)]
+    assert measure_clips(bundle, clips)["bright"] == {
+        "accuracy": pytest.approx(4 / 5), "ap": pytest.approx(1.0), "n": 5,
+        "opens": {"threshold": 0.7, "found": pytest.approx(1 / 3), "false": pytest.approx(1 / 2)}}
