@@ -14,7 +14,6 @@ from operators.models.bundle import SENTIMENTS, Bundle
 from pipeline.training.dataset import Row
 from pipeline.training.measuring.measures import average_precision, mean, recalls, reliability
 
-
 LIKELY = 0.5
 
 
