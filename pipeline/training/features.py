@@ -34,7 +34,7 @@ class Features:
     samples: NDArray[np.float16]  # (n,) 16 kHz; empty: no sound track
     visual: NDArray[np.float16]  # (V, S, 3840) trunk features, as it is and in other `views`; S = 0: no picture
     cut: NDArray[np.float16]  # (2, 3840) the step in which a stream changes from another clip to this one
-    part: int = 0  # of the sources learnt from, 1 and up; 0: it is not learnt from
+    fold: int = 0  # of the sources learnt from, 1 and up; 0: it is not learnt from
 
     @property
     def heard(self) -> bool:

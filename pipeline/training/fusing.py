@@ -40,9 +40,9 @@ class Head(nn.Module):
 
     def forward(self, scenes: Scenes) -> tuple[Tensor, Tensor]:
         """Events (B, T, L) and sentiment (B, T, 4), logits."""
-        seen = torch.stack([one(scenes.visual) for one in self.projections], dim=2)  # (B, T, 1 + PARTS, Dv)
-        part = scenes.part[..., None, None].expand(-1, -1, 1, seen.shape[3])  # (B, T, 1, Dv)
-        visual = seen.gather(2, part).squeeze(2)  # (B, T, Dv)
+        seen = torch.stack([one(scenes.visual) for one in self.projections], dim=2)  # (B, T, 1 + FOLDS, Dv)
+        fold = scenes.fold[..., None, None].expand(-1, -1, 1, seen.shape[3])  # (B, T, 1, Dv)
+        visual = seen.gather(2, fold).squeeze(2)  # (B, T, Dv)
         events, sentiment = self.fusion(visual, scenes.acoustic, scenes.visual_valid, scenes.acoustic_valid)
         return events, sentiment
 

@@ -23,7 +23,7 @@ from pipeline.training.features import Features
 from pipeline.training.network import VISUAL_FEATURES, VisualProjection
 from pipeline.training.split import Source
 
-PARTS = 5  # of the sources, each of them left out once
+FOLDS = 5  # of the sources, each of them left out once
 RIDGE = 0.3  # of a clip's mean square, for each of its views
 FLOOR = 0.3  # of the median spread of all numbers: what hardly ever differs is not blown up
 LEAST = 1e-6  # what is smaller is no spread
@@ -33,40 +33,40 @@ Matrix = NDArray[np.float64]
 
 
 def divided(clips: Sequence[Features]) -> list[Features]:
-    """The same clips, those that are seen with the part of the sources that each belongs to, 1 to `PARTS`."""
+    """The same clips, those that are seen with the fold of the sources that each belongs to, 1 to `FOLDS`."""
     sizes = Counter(clip.row.source for clip in clips if clip.seen)
-    parts: dict[Source, int] = {}
-    held = dict.fromkeys(range(1, PARTS + 1), 0)
+    folds: dict[Source, int] = {}
+    held = dict.fromkeys(range(1, FOLDS + 1), 0)
     for source in sorted(sizes, key=lambda one: (-sizes[one], one)):
-        part = min(held, key=held.__getitem__)
-        parts[source] = part
-        held[part] += sizes[source]
-    return [replace(clip, part=parts[clip.row.source]) if clip.seen else clip for clip in clips]
+        fold = min(held, key=held.__getitem__)
+        folds[source] = fold
+        held[fold] += sizes[source]
+    return [replace(clip, fold=folds[clip.row.source]) if clip.seen else clip for clip in clips]
 
 
 def learn_projections(clips: Sequence[Features], labels: Sequence[str]) -> list[VisualProjection]:
-    """The projection that serves, and for each part of the sources one that was taught without it.
+    """The projection that serves, and for each fold of the sources one that was taught without it.
 
     All have the same numbers: one for each of `labels`, the higher the more it looks like that, then `GENERAL` ones.
     """
     seen = [clip for clip in clips if clip.seen]
-    projections = [VisualProjection(len(labels) + GENERAL) for _ in range(1 + PARTS)]
+    projections = [VisualProjection(len(labels) + GENERAL) for _ in range(1 + FOLDS)]
     if not seen:
         return projections
     views = len(seen[0].visual)
     x = np.stack([clip.visual.astype(np.float64).mean(axis=1) for clip in seen])  # (clips, V, 3840)
     wanted = np.array([[1.0 if clip.row.event == label else -1.0 for label in labels] for clip in seen])
     wanted = wanted.reshape(len(seen), len(labels))  # (clips, labels)
-    part = np.array([clip.part for clip in seen])
+    fold = np.array([clip.fold for clip in seen])
     mean, std = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
     std = std + FLOOR * max(float(np.median(std)), LEAST)
     x = (x - mean) / std
     general = _directions(x[:, 0])  # (3840, GENERAL)
     probes = []
-    for left_out in range(1 + PARTS):
-        taught = part != left_out
+    for left_out in range(1 + FOLDS):
+        taught = fold != left_out
         probes.append(_ridge(x[taught].reshape(-1, VISUAL_FEATURES), np.repeat(wanted[taught], views, axis=0), views))
-    told = np.stack([x[i, 0] @ probes[part[i]][0] + probes[part[i]][1] for i in range(len(seen))])  # (clips, labels)
+    told = np.stack([x[i, 0] @ probes[fold[i]][0] + probes[fold[i]][1] for i in range(len(seen))])  # (clips, labels)
     scale = 1.0 / np.maximum(told.std(axis=0), LEAST)  # (labels,)
     for projection, (weight, bias) in zip(projections, probes, strict=True):
         projection.mean.copy_(torch.from_numpy(mean))

@@ -51,7 +51,7 @@ class PictureTrack:
     visual: NDArray[np.float16]  # (T, 3840)
     valid: NDArray[np.bool_]  # (T,)
     events: NDArray[np.float32]  # (T, L) 0, 1 or MASKED
-    part: NDArray[np.int64]  # (T,) of the sources learnt from, to which what is seen belongs; 0: to none
+    fold: NDArray[np.int64]  # (T,) of the sources learnt from, to which what is seen belongs; 0: to none
 
 
 def own_sound(clip: Features, shape: Shape) -> SoundTrack:
@@ -213,29 +213,29 @@ class PictureComposer:
 
     def _put(self, track: PictureTrack, clip: Features, at: int, *, cut: bool) -> PictureTrack:
         visual, valid = track.visual.copy(), track.valid.copy()
-        events, part = track.events.copy(), track.part.copy()
+        events, fold = track.events.copy(), track.fold.copy()
         shown = clip.visual[int(self._random.integers(len(clip.visual)))][: max(0, self._shape.steps - at)]
         place = slice(at, at + len(shown))
-        visual[place], valid[place], part[place] = shown, True, clip.part
+        visual[place], valid[place], fold[place] = shown, True, clip.fold
         if cut and len(shown):
             visual[at] = clip.cut[int(self._random.integers(2))]
         for label, value in ((clip.row.event, 1.0), (clip.row.absent, 0.0)):
             if label in self._shape.labels:
                 events[place, self._shape.labels.index(label)] = value
-        return PictureTrack(visual, valid, events, part)
+        return PictureTrack(visual, valid, events, fold)
 
     def _hold(self, track: PictureTrack, at: int, length: int) -> PictureTrack:
         """The last picture stands still, or the camera shows black, or nothing."""
-        visual, valid, part = track.visual.copy(), track.valid.copy(), track.part.copy()
+        visual, valid, fold = track.visual.copy(), track.valid.copy(), track.fold.copy()
         place = slice(at, at + length)
         choice = self._random.random()
         if choice < 0.4 and at > 0:  # noqa: PLR2004
             visual[place] = np.concatenate([visual[at - 1, : self._width], self._black[self._width :]])
-            part[place] = part[at - 1]
+            fold[place] = fold[at - 1]
         else:
             visual[place] = self._black
         valid[place] = choice < 0.7  # noqa: PLR2004
-        return replace(track, visual=visual, valid=valid, part=part)
+        return replace(track, visual=visual, valid=valid, fold=fold)
 
     def _blacken(self, track: PictureTrack) -> PictureTrack:
         return replace(track, visual=np.tile(self._black, (self._shape.steps, 1)), valid=np.ones_like(track.valid))

@@ -46,7 +46,7 @@ class Scenes:
     acoustic_valid: Tensor  # bool (B, T)
     events: Tensor  # float32 (B, T, L) 0, 1 or MASKED
     sentiment: Tensor  # int64 (B, T) 0..3 or UNKNOWN
-    part: Tensor  # int64 (B, T) of the sources learnt from, to which what is seen belongs; 0: to none
+    fold: Tensor  # int64 (B, T) of the sources learnt from, to which what is seen belongs; 0: to none
 
 
 def encode(track: SoundTrack, encoder: Frozen, hop: int) -> Heard:
@@ -112,7 +112,7 @@ class SceneSource:
         if self._random.random() < 0.5:  # noqa: PLR2004
             start = int(self._random.integers(0, self._shape.steps - steps + 1))
         part = slice(start, start + steps)
-        pictures = PictureTrack(pictures.visual[part], pictures.valid[part], pictures.events[part], pictures.part[part])
+        pictures = PictureTrack(pictures.visual[part], pictures.valid[part], pictures.events[part], pictures.fold[part])
         heard = Heard(heard.acoustic[part], heard.valid[part], heard.events[part], heard.sentiment[part])
         return self._without(pictures, heard) if dropout else (pictures, heard)
 
@@ -153,7 +153,7 @@ def stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:
         acoustic_valid=torch.from_numpy(np.stack([one.valid for one in heard])),
         events=torch.from_numpy(events),
         sentiment=torch.from_numpy(np.stack([one.sentiment for one in heard])),
-        part=torch.from_numpy(np.stack([one.part for one in pictures])))
+        fold=torch.from_numpy(np.stack([one.fold for one in pictures])))
 
 
 def _both(seen: NDArray[np.float32], heard: NDArray[np.float32]) -> NDArray[np.float32]:

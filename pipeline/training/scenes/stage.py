@@ -87,10 +87,10 @@ class Stage:
         """The pictures. A span in which they stand still shows the one that was there when it began."""
         shape, width = self.shape, len(self._black)
         visual, valid = np.zeros((shape.steps, width), np.float16), np.zeros(shape.steps, np.bool_)
-        events, part = np.zeros((shape.steps, len(shape.labels)), np.float32), np.zeros(shape.steps, np.int64)
+        events, fold = np.zeros((shape.steps, len(shape.labels)), np.float32), np.zeros(shape.steps, np.int64)
         for shot in shots:
             place = slice(shot.start, shot.start + shot.steps)
-            visual[place], valid[place], part[place] = self._view(shot, condition.view), True, shot.clip.part
+            visual[place], valid[place], fold[place] = self._view(shot, condition.view), True, shot.clip.fold
             if shot.start > 0 and condition.view is None:
                 visual[shot.start] = shot.clip.cut[0]
             for label, value in ((shot.clip.row.event, 1.0), (shot.clip.row.absent, 0.0)):
@@ -99,10 +99,10 @@ class Stage:
         for fault in faults:
             visual = self._spoil(visual, shots, fault)
             if fault.kind == FROZEN:
-                part[fault.start : fault.stop] = part[fault.start]
+                fold[fault.start : fault.stop] = fold[fault.start]
         if condition.black:
             visual = np.tile(self._black, (shape.steps, 1))
-        return PictureTrack(visual, valid, events, part)
+        return PictureTrack(visual, valid, events, fold)
 
     def heard(self, played: Sequence[Played], faults: Sequence[Fault],
               change: Callable[[Wave], Wave] | None = None) -> Heard:

@@ -34,16 +34,16 @@ def head() -> Head:
     return Head(projections, Fusion(visual=3, acoustic=5, labels=2, steps=4, dim=8))
 
 
-def only(whole: Head, part: int) -> Head:
+def only(whole: Head, fold: int) -> Head:
     """Sees everything by one of the projections."""
-    return Head([cast(VisualProjection, whole.projections[part])], whole.fusion).eval()
+    return Head([cast(VisualProjection, whole.projections[fold])], whole.fusion).eval()
 
 
 def drawn() -> Scenes:
     anywhere = torch.ones(2, 4, dtype=torch.bool)
     return Scenes(visual=torch.randn(2, 4, VISUAL_FEATURES), acoustic=torch.randn(2, 4, 5), visual_valid=anywhere,
                   acoustic_valid=anywhere, events=torch.zeros(2, 4, 2), sentiment=torch.zeros(2, 4).long(),
-                  part=torch.zeros(2, 4).long())
+                  fold=torch.zeros(2, 4).long())
 
 
 def test_heads_together_tell_the_mean_of_what_each_tells() -> None:
@@ -58,9 +58,9 @@ def test_heads_together_tell_the_mean_of_what_each_tells() -> None:
 
 def test_each_step_is_seen_by_what_was_taught_without_it() -> None:
     whole, scenes = head().eval(), drawn()
-    other = replace(scenes, part=torch.tensor([[0, 1, 2, 1], [2, 0, 0, 0]]))
+    other = replace(scenes, fold=torch.tensor([[0, 1, 2, 1], [2, 0, 0, 0]]))
     with torch.inference_mode():
-        told = [only(whole, part)(scenes)[0] for part in range(3)]
+        told = [only(whole, fold)(scenes)[0] for fold in range(3)]
         mixed = whole(other)[0]
     assert torch.allclose(mixed[:, 0], torch.stack([told[0][0, 0], told[2][1, 0]]), atol=1e-6)  # a result of its past
     assert not torch.allclose(mixed[0, 1], told[0][0, 1], atol=1e-4)

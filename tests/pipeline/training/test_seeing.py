@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 from pipeline.training.dataset import Row  # noqa: E402
 from pipeline.training.features import Features  # noqa: E402
 from pipeline.training.network import VISUAL_FEATURES, VisualProjection  # noqa: E402
-from pipeline.training.seeing import GENERAL, PARTS, divided, learn_projections  # noqa: E402
+from pipeline.training.seeing import FOLDS, GENERAL, divided, learn_projections  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 LOOKS = {label: RANDOM.standard_normal(VISUAL_FEATURES) for label in ("fight", "smoke", "no_fight")}
@@ -32,21 +32,21 @@ def told(projection: VisualProjection, clip: Features) -> list[float]:
         return list(projection(torch.from_numpy(clip.visual[0].astype(np.float32))).mean(0).tolist())
 
 
-def test_a_source_is_in_one_part_and_parts_are_of_about_one_size() -> None:
+def test_a_source_is_in_one_fold_and_folds_are_of_about_one_size() -> None:
     clips = [recording("fight", f"{i // 3}") for i in range(60)]
-    parts: dict[str, set[int]] = {}
+    folds: dict[str, set[int]] = {}
     for clip in divided(clips):
-        parts.setdefault(clip.row.source[1], set()).add(clip.part)
-    assert all(len(found) == 1 for found in parts.values())
-    counts = np.bincount([clip.part for clip in divided(clips)], minlength=PARTS + 1)
+        folds.setdefault(clip.row.source[1], set()).add(clip.fold)
+    assert all(len(found) == 1 for found in folds.values())
+    counts = np.bincount([clip.fold for clip in divided(clips)], minlength=FOLDS + 1)
     assert counts[0] == 0
     assert counts[1:].max() - counts[1:].min() <= 3
 
 
-def test_what_is_only_heard_is_in_no_part() -> None:
+def test_what_is_only_heard_is_in_no_fold() -> None:
     heard = Features(Row(2, "a.wav", "siren", ("s", "a")), np.ones(8000, np.float16),
                      np.zeros((2, 0, VISUAL_FEATURES), np.float16), np.zeros((2, VISUAL_FEATURES), np.float16))
-    assert divided([heard])[0].part == 0
+    assert divided([heard])[0].fold == 0
 
 
 def test_each_label_has_a_number_that_tells_it_from_the_others_in_recordings_never_met() -> None:
@@ -58,14 +58,14 @@ def test_each_label_has_a_number_that_tells_it_from_the_others_in_recordings_nev
         assert len(general) == GENERAL
 
 
-def test_a_part_is_told_by_what_was_taught_without_it() -> None:
+def test_a_fold_is_told_by_what_was_taught_without_it() -> None:
     """So what is said of it is as good as of recordings never met, and no better."""
     clips = divided(recordings(8))
     projections = learn_projections(clips, ["fight"])
-    changed = [clip for clip in clips if clip.part != 2]
+    changed = [clip for clip in clips if clip.fold != 2]
     without = learn_projections(changed, ["fight"])
-    own, others = ([told(projections[part(clip)], clip)[0] * (1 if clip.row.label == "fight" else -1) for clip in clips]
-                   for part in (lambda clip: 0, lambda clip: clip.part))
+    own, others = ([told(projections[fold(clip)], clip)[0] * (1 if clip.row.label == "fight" else -1) for clip in clips]
+                   for fold in (lambda clip: 0, lambda clip: clip.fold))
     assert np.mean(own) > np.mean(others) + 0.5  # learnt by heart
     left_out, never = projections[2].linear.weight[0], without[0].linear.weight[0]
     assert torch.nn.functional.cosine_similarity(left_out, never, dim=0) > 0.99

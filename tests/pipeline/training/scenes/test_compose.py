@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,15 @@ def test_pictures_are_labelled_while_they_are_shown() -> None:
 def test_a_scene_holds_what_either_sense_shows_and_asks_nothing_it_does_not_know() -> None:
     seen, heard = np.array([[1.0, 0.0, 0.0, MASKED]]), np.array([[MASKED, 0.0, 1.0, 0.0]])
     assert _both(seen, heard).tolist() == [[1.0, 0.0, 1.0, MASKED]]
+
+
+def test_each_step_says_to_which_fold_of_the_sources_what_is_seen_belongs() -> None:
+    clips = [replace(picture("fight", 3), fold=2), replace(picture("no_fight", 4), fold=5)]
+    composer = PictureComposer(clips, SHAPE, BLACK, np.random.default_rng(0))
+    assert composer.alone(clips[0]).fold.tolist() == [2] * 3 + [0] * 9
+    for track in [composer.draw() for _ in range(50)]:
+        shown = track.visual[:, 0] != 0  # black is 0 here; a clip's steps are 1, or 2 where it begins
+        assert set(track.fold[shown].tolist()) <= {2, 5}
+        fights = track.events[:, 0] == 1.0
+        assert set(track.fold[fights].tolist()) <= {2}
+        assert not track.fold[~shown].any()
