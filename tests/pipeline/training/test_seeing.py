@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,16 @@ def test_a_fold_is_told_by_what_was_taught_without_it() -> None:
     left_out, never = projections[2].linear.weight[0], without[0].linear.weight[0]
     assert torch.nn.functional.cosine_similarity(left_out, never, dim=0) > 0.99
     assert torch.nn.functional.cosine_similarity(left_out, projections[1].linear.weight[0], dim=0) < 0.95
+
+
+def test_where_the_picture_changes_at_once_nothing_is_told() -> None:
+    """A cut looks like a fight here; it is only known from clips of all labels."""
+    jump = 3 * LOOKS["fight"] + np.random.default_rng(9).standard_normal(VISUAL_FEATURES)
+    clips = [replace(clip, cut=np.stack([jump, jump]).astype(np.float16)) for clip in recordings()]
+    cut = replace(clips[0], visual=np.stack([[jump]]).astype(np.float16))
+    knows, does_not = (learn_projections(divided(some), ["fight"])[0] for some in (clips, recordings()))
+    assert told(does_not, cut)[0] > 1.0
+    assert abs(told(knows, cut)[0]) < 0.3
 
 
 def test_the_general_numbers_are_the_same_in_all_and_of_one_spread() -> None:
