@@ -83,8 +83,8 @@ def learn_projections(clips: Sequence[Features], labels: Sequence[str]) -> list[
 def _ridge(x: Matrix, wanted: Matrix, neither: Matrix, views: int) -> tuple[Matrix, Matrix]:
     """Weights (D, labels) and biases (labels,) for (N, D) and (N, labels); none where there is nothing to learn from.
 
-    Without what is wanted on average: as much speaks for a label as against it, however often it came. Of `neither`
-    (M, D) it has to say neither: where the picture changes at once, all of it is in the differences, which says nothing.
+    Without what is wanted on average: as much speaks for a label as against it, however often it came. And of
+    `neither` (M, D) it says neither: where the whole picture changes at once, the differences show nothing that moves.
     """
     if not len(x):
         return np.zeros((x.shape[1], wanted.shape[1])), np.zeros(wanted.shape[1])
