@@ -58,6 +58,11 @@ class Label(_Part, frozen=True, kw_only=True):
     min_length_s: Annotated[float, Meta(ge=0.0)]  # shorter ones are not reported
     merge_gap_s: Annotated[float, Meta(ge=0.0)]  # a shorter pause does not end an event
 
+    @property
+    def seen(self) -> bool:
+        """Whether pictures tell it, be it alone or with what is heard."""
+        return self.sense != "acoustic"
+
 
 class Port(_Part, frozen=True, kw_only=True):
     """An input or output of a graph; "B" in the shape is the batch."""

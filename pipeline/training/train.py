@@ -49,7 +49,7 @@ from pipeline.training.scenes.source import SceneSource
 from pipeline.training.seeing import divided, learn_projections
 from pipeline.training.sounds import Sound, sounds_of
 from pipeline.training.split import Part, Source, split
-from pipeline.training.vocabulary import labels_of, seen_among
+from pipeline.training.vocabulary import labels_of
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class _Run:
         plan, sounds = self._plan, sounds_of(clips)
         encoder = self._acoustic(name, sounds)
         clips = divided(clips)
-        projections = learn_projections(clips, seen_among(labels))
+        projections = learn_projections(clips, [label.name for label in labels if label.seen])
 
         def untrained(seed: int) -> Head:
             torch.manual_seed(seed)  # what was drawn before depends on what was kept from an earlier run

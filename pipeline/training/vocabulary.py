@@ -24,8 +24,3 @@ def labels_of(clips: Sequence[Features]) -> tuple[Label, ...]:
         Label(name=name, sense="both" if len(by) > 1 else "visual" if "visual" in by else "acoustic",
               alertable=name not in ROUTINE, open=0.5, close=0.25, min_length_s=1.0, merge_gap_s=1.5)
         for name, by in sorted(senses.items(), key=lambda item: ("visual" not in item[1], item[0])))
-
-
-def seen_among(labels: Sequence[Label]) -> list[str]:
-    """The names of those that are seen, be it alone or with what is heard."""
-    return [label.name for label in labels if label.sense != "acoustic"]

@@ -44,7 +44,6 @@ from pipeline.training.seeing import GENERAL
 from pipeline.training.sounds import sounds_of
 from pipeline.training.split import Part, Source, split
 from pipeline.training.train import PICTURES, WINDOW_STEPS
-from pipeline.training.vocabulary import seen_among
 
 EncoderOf = Literal["fold", "bundle"]
 
@@ -200,7 +199,7 @@ def _method(bundle: Bundle, terms: Terms, clips: Sequence[Features], folds: Sequ
                   f"are only trained on here; folds are cut from {len(held)} others",
     }
     counts = [Counter(clip.row.label for clip in clips if clip.row.source in fold) for fold in folds]
-    width = len(seen_among(manifest.labels)) + GENERAL
+    width = sum(label.seen for label in manifest.labels) + GENERAL
     fusions = {name: make(visual=width, acoustic=AcousticEncoder.WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
                for name, make in METHODS.items()}
     return {

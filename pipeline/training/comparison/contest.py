@@ -31,7 +31,6 @@ from pipeline.training.scenes.staged import StagedSource
 from pipeline.training.seeing import divided, learn_projections
 from pipeline.training.split import Part
 from pipeline.training.train import HOP, SCENE_STEPS, WINDOW_STEPS
-from pipeline.training.vocabulary import seen_among
 
 Scores = NDArray[np.float32]
 Kept = Callable[[str, Callable[[], Weights]], Weights]  # name, make: what `make` gives, or gave before a kill
@@ -87,7 +86,7 @@ class Contest:
                  spoilt: Mapping[str, Views], black: NDArray[np.float16], effort: Effort) -> None:
         """`spoilt`: by path; `black` (3840,): trunk features of a black picture that stays black."""
         self._clips, self._effort = {**clips, "train": divided(clips["train"])}, effort
-        self._projections = learn_projections(self._clips["train"], seen_among(labels))
+        self._projections = learn_projections(self._clips["train"], [label.name for label in labels if label.seen])
         self._encoder, self._black = encoder, black
         self._names = tuple(label.name for label in labels)
         self._alertable = [index for index, label in enumerate(labels) if label.alertable]

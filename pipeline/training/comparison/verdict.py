@@ -30,7 +30,7 @@ def judge(folds: Sequence[Fold], labels: Sequence[Label]) -> dict[str, Any]:
     points = {name: {method: _points([(fold.truth, fold.scores[name][method]) for fold in folds])
                      for method in METHODS} for name in CONDITIONS}
     names = [label.name for label in labels]
-    seen = [index for index, label in enumerate(labels) if label.sense != "acoustic"]
+    seen = [index for index, label in enumerate(labels) if label.seen]
     every = list(range(len(labels)))
     headline = points[HEADLINE]
     late = max(LATE, key=lambda method: _mean(headline[method]))

@@ -29,8 +29,8 @@ class Scored:
 
 def measure_clips(bundle: Bundle, clips: Sequence[Scored]) -> dict[str, Any]:
     """Figures over single clips."""
-    seen = [label.name for label in bundle.manifest.labels if label.sense != "acoustic"]
-    heard = [label.name for label in bundle.manifest.labels if label.sense == "acoustic"]
+    seen = [label.name for label in bundle.manifest.labels if label.seen]
+    heard = [label.name for label in bundle.manifest.labels if not label.seen]
     figures = {name: figure for name in seen if (figure := _presence(bundle, name, clips))["n"]}
     return {**figures, "sound": _sound(bundle, heard, clips), "sentiment": _sentiment(clips),
             "calibration": _calibration(bundle, heard, clips)}
