@@ -180,9 +180,6 @@ def evaluate(
     folds: Annotated[int, typer.Option(min=2, max=10, help="with --compare: parts held out in turn")] = 5,
     record: Annotated[bool, typer.Option("--record", help=(
         "write the figures into the bundle's manifest and its model card, too"))] = False,
-    bundle_encoder: Annotated[bool, typer.Option("--bundle-encoder", help=(
-        "with --compare: the bundle's acoustic encoder instead of one trained for each fold, on what the bundle has "
-        "not seen only: sooner done, fewer clips"))] = False,
 ) -> None:
     """Measure a bundle through the serving path, on sources it was not trained on; or compare ways of fusing."""
     from operators.models.bundle import load as load_bundle  # noqa: PLC0415
@@ -197,8 +194,7 @@ def evaluate(
         with bundles.training_extra("training"):
             from pipeline.training.comparison.compare import Terms  # noqa: PLC0415
             from pipeline.training.comparison.compare import compare as run_all  # noqa: PLC0415
-        terms = Terms(folds=folds, encoder="bundle" if bundle_encoder else "fold")
-        report, problems = run_all(bundle, data, out, terms)
+        report, problems = run_all(bundle, data, out, Terms(folds=folds))
     else:
         report, problems = run(bundle, data)
     for problem in problems:

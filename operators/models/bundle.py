@@ -39,6 +39,7 @@ NOT_FOR = (
     "in places unlike its training data before it was measured there with `lookout evaluate`",
 )
 
+Sense = Literal["visual", "acoustic", "both"]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 
@@ -51,7 +52,7 @@ class Label(_Part, frozen=True, kw_only=True):
     """One thing the model detects, and the hysteresis that makes events of its scores."""
 
     name: str
-    sense: Literal["visual", "acoustic", "both"]  # what the label is learnt from
+    sense: Sense  # what the label is learnt from
     alertable: bool  # somebody should be told; the others are only written down
     open: Probability  # an event opens at or above this score
     close: Probability  # and closes below this one

@@ -30,7 +30,7 @@ class Pair:
     """The moments of one recording."""
 
     visual: NDArray[np.float16]  # (S, 3840) trunk features
-    acoustic: NDArray[np.float16]  # (S, Da)
+    acoustic: NDArray[np.float16]  # (S, A) trunk features
 
 
 def pairs_of(clips: Sequence[Features], encoder: Frozen, hop: int) -> list[Pair]:
@@ -59,7 +59,7 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
         chosen = [pairs[i] for i in random.permutation(len(pairs))[:BATCH]]
         moments = [int(random.integers(len(pair.visual))) for pair in chosen]
         visual = _stack([pair.visual[i] for pair, i in zip(chosen, moments, strict=True)])  # (B, 3840)
-        acoustic = _stack([pair.acoustic[i] for pair, i in zip(chosen, moments, strict=True)])  # (B, Da)
+        acoustic = _stack([pair.acoustic[i] for pair, i in zip(chosen, moments, strict=True)])  # (B, A)
         alike = agreement(head, visual, acoustic) * sharpness.exp().clamp(max=SHARPEST)  # (B, B)
         true = torch.arange(len(chosen))
         loss = nn.functional.cross_entropy(alike, true) + nn.functional.cross_entropy(alike.T, true)
@@ -70,9 +70,11 @@ def align(head: Head, pairs: Sequence[Pair], *, updates: int, seed: int,
 
 
 def agreement(head: Head, visual: Tensor, acoustic: Tensor) -> Tensor:
-    """Cosine (B, B) of what is seen (B, 3840), by row, and heard (B, Da), by column, as they enter the fusion."""
-    v = nn.functional.normalize(head.fusion.visual_in(head.projection(visual)), dim=1)  # (B, D)
-    a = nn.functional.normalize(head.fusion.acoustic_in(acoustic), dim=1)  # (B, D)
+    """Cosine (B, B) of what is seen (B, 3840), by row, and heard (B, A), by column, as they enter the fusion."""
+    served, fusion = torch.zeros(len(visual), dtype=torch.int64), head.fusion
+    v = nn.functional.normalize(fusion.visual_in(head.seen(visual, served)), dim=1)  # (B, D)
+    heard = head.heard(acoustic, served)[:, : fusion.evident]  # (B, De)
+    a = nn.functional.normalize(fusion.acoustic_in(heard), dim=1)  # (B, D)
     return v @ a.T  # (B, B)
 
 

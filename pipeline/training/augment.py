@@ -24,28 +24,6 @@ def degrade(samples: Tensor, sample_rate_hz: int, random: torch.Generator) -> Te
     return x.clamp(-1.0, 1.0)
 
 
-def begin_late(samples: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """Put a `share` of the windows at the start of a session: silence, then the first of the sound."""
-    count = samples.shape[1]
-    delay = (_uniform(samples, 0.0, 0.75, random) * count * _some(samples, share, random)).long()  # (B, 1)
-    index = torch.arange(count).unsqueeze(0) - delay  # (B, N)
-    return torch.where(index >= 0, samples.gather(1, index.clamp(min=0)), 0.0)
-
-
-def mask_spectrum(spectrum: Tensor, random: torch.Generator, *, bands: int = 12, frames: int = 38) -> Tensor:
-    """SpecAugment: two bands and two spans of (B, C, M, frames) become as silent as the quietest."""
-    x = spectrum
-    floor = x.amin((2, 3), keepdim=True)
-    for axis, longest in ((2, bands), (3, frames)) * 2:
-        size = x.shape[axis]
-        width = torch.rand(len(x), 1, generator=random) * longest
-        start = torch.rand(len(x), 1, generator=random) * (size - width)
-        index = torch.arange(size).unsqueeze(0)
-        hidden = (index >= start) & (index < start + width)  # (B, size)
-        x = torch.where(hidden.reshape(len(x), 1, *((-1, 1) if axis == 2 else (1, -1))), floor, x)  # noqa: PLR2004
-    return x
-
-
 def telephone(samples: Tensor, sample_rate_hz: int, random: torch.Generator | None = None) -> Tensor:
     """G.711 mu-law at 8 kHz and back; nothing about it is random."""
     x = samples.clamp(-1, 1)
@@ -95,10 +73,6 @@ def _noise(x: Tensor, sample_rate_hz: int, random: torch.Generator) -> Tensor:
 
 def _uniform(like: Tensor, low: float, high: float, random: torch.Generator) -> Tensor:
     return low + (high - low) * torch.rand(len(like), 1, generator=random)
-
-
-def _some(like: Tensor, share: float, random: torch.Generator) -> Tensor:
-    return torch.rand(len(like), 1, generator=random) < share
 
 
 def _decibel(level: Tensor) -> Tensor:

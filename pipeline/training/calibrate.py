@@ -42,11 +42,12 @@ def score_scenes(head: Head, scenes: Scenes, steps: int) -> Tensor:
     count = scenes.acoustic.shape[1]
     out = []
     with torch.inference_mode():
-        visual = head.projection(scenes.visual)  # (B, T', Dv)
+        visual = head.seen(scenes.visual, scenes.visual_fold)  # (B, T', Dv)
+        acoustic = head.heard(scenes.acoustic, scenes.acoustic_fold)  # (B, T', Da)
         for end in range(1, count + 1):
             part = slice(max(0, end - steps), end)
             padding = steps - (part.stop - part.start)
-            sensed = (nn.functional.pad(array[:, part], (0, 0, padding, 0)) for array in (visual, scenes.acoustic))
+            sensed = (nn.functional.pad(array[:, part], (0, 0, padding, 0)) for array in (visual, acoustic))
             valid = (nn.functional.pad(array[:, part], (padding, 0))
                      for array in (scenes.visual_valid, scenes.acoustic_valid))
             out.append(head.fusion(*sensed, *valid)[0][:, -1])  # (B, L)

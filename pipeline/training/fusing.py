@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import cast
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.dataset import UNKNOWN
-from pipeline.training.network import Ensemble, Fusion, VisualProjection
+from pipeline.training.network import FEELINGS, Ensemble, Fusion, Projection
 from pipeline.training.scenes.compose import MASKED
 from pipeline.training.scenes.source import Scenes, SceneSource
 
@@ -21,30 +22,51 @@ AVERAGED = 0.99  # how slowly the averaged weights, which are the ones kept, fol
 class Head(nn.Module):
     """Everything after the frozen trunks; the fusion is trained here, by what is made of others' recordings."""
 
-    def __init__(self, projections: Sequence[VisualProjection], fusion: Fusion) -> None:
-        """`projections`: see `learn_projections`."""
+    def __init__(self, visual: Sequence[Projection], acoustic: Sequence[Projection], fusion: Fusion, *,
+                 foreign: bool = False) -> None:
+        """`visual`, `acoustic`: what `learn_projections` gives; `foreign`: see `heard`."""
         super().__init__()
-        self.projections = nn.ModuleList(projections)
-        self.fusion = fusion
-
-    @property
-    def projection(self) -> VisualProjection:
-        """The one that serves."""
-        return cast(VisualProjection, self.projections[0])
+        self.visual, self.acoustic = nn.ModuleList(visual), nn.ModuleList(acoustic)
+        self.fusion, self.foreign = fusion, foreign
 
     @classmethod
     def of_all(cls, heads: Sequence[Head]) -> Head:
         """One that tells what they, which see alike, tell on average."""
-        projections = [cast(VisualProjection, one) for one in heads[0].projections]
-        return cls(projections, cast(Fusion, Ensemble([head.fusion for head in heads])))  # it has the same ports
+        visual, acoustic = ([cast(Projection, one) for one in several]
+                            for several in (heads[0].visual, heads[0].acoustic))
+        fusion = cast(Fusion, Ensemble([head.fusion for head in heads]))  # it has the same ports
+        return cls(visual, acoustic, fusion, foreign=heads[0].foreign)
 
     def forward(self, scenes: Scenes) -> tuple[Tensor, Tensor]:
         """Events (B, T, L) and sentiment (B, T, 4), logits."""
-        seen = torch.stack([one(scenes.visual) for one in self.projections], dim=2)  # (B, T, 1 + FOLDS, Dv)
-        fold = scenes.fold[..., None, None].expand(-1, -1, 1, seen.shape[3])  # (B, T, 1, Dv)
-        visual = seen.gather(2, fold).squeeze(2)  # (B, T, Dv)
-        events, sentiment = self.fusion(visual, scenes.acoustic, scenes.visual_valid, scenes.acoustic_valid)
+        visual = self.seen(scenes.visual, scenes.visual_fold)  # (B, T, Dv)
+        acoustic = self.heard(scenes.acoustic, scenes.acoustic_fold)  # (B, T, Da)
+        events, sentiment = self.fusion(visual, acoustic, scenes.visual_valid, scenes.acoustic_valid)
         return events, sentiment
+
+    def seen(self, features: Tensor, fold: Tensor) -> Tensor:
+        """(..., 3840), (...) -> (..., Dv), by the projection that was taught without that fold."""
+        return _projected(self.visual, features, fold)
+
+    def heard(self, features: Tensor, fold: Tensor) -> Tensor:
+        """(..., A), (...) -> (..., Da).
+
+        For our own encoder every voice sounds alike here: *how* costs as much as *what* and a fusion only passes it on.
+        Whether somebody is heard at all is taught against the sum of the three, which is 1 whatever they are.
+        """
+        evidence = _projected(self.acoustic, features, fold)  # (..., De)
+        how = features if self.foreign else torch.full_like(evidence[..., :FEELINGS], -math.log(FEELINGS))
+        return torch.cat([evidence, how], dim=-1)  # (..., Da)
+
+
+def _projected(projections: nn.ModuleList, features: Tensor, fold: Tensor) -> Tensor:
+    """(..., width), (...) -> (..., D)."""
+    out = features.new_zeros(*fold.shape, cast(Projection, projections[0]).width)
+    for number, projection in enumerate(projections):
+        chosen = fold == number
+        if chosen.any():
+            out[chosen] = projection(features[chosen])
+    return out
 
 
 def train_fusion(head: Head, source: SceneSource, *, steps: int, epochs: int, batches: int, seed: int,

@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -21,12 +22,17 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from operators.models.bundle import Sense
+
 TRUNK_WIDTH = 1280  # channels of EfficientNet-Lite0 before its classifier
 VISUAL_FEATURES = 3 * TRUNK_WIDTH  # newest picture, first and second difference
+ACOUSTIC_FEATURES = 2048  # YAMNet's last layer, and mean and spread of one before it
+GENERAL = 4  # numbers of either embedding that no label asks for: in what these pictures, or sounds, differ most
 CELL_PX = 32  # of the picture, in each direction, are one place in the trunk's last map
 STILL = 0.5 / 128.0  # half a grey level: where less moves than that, all places of a picture count alike
 FEELINGS = 3  # negative, neutral, positive
 SENTIMENT_CLASSES = 1 + FEELINGS  # nobody heard, and they
+RARE = -2.0  # logit that a label begins with
 LEAST_ADDED = 1e-3  # to a score's logit by both senses; less is how engines round, and shares of it mean nothing
 
 
@@ -88,35 +94,45 @@ class Scaled(nn.Module):
         return cast(Tensor, self.linear(self.dropout((x - self.mean) / self.std)))
 
 
-class VisualProjection(Scaled):
-    """Trunk features (..., 3840) to the embedding (..., Dv) that leaves the process; `seeing` teaches it.
+class Projection(Scaled):
+    """A trunk's features (..., width) to the embedding (..., D) that leaves the process: evidence for each label.
 
-    So few numbers that the fusion cannot learn a recording by heart.
+    So few numbers that the fusion cannot learn a recording by heart. `seeing` and `hearing` teach it.
     """
 
-    def __init__(self, dim: int) -> None:
-        super().__init__(VISUAL_FEATURES, dim, dropout=0.0)
-        nn.init.zeros_(self.linear.weight)  # who is taught by no picture tells none from another
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__(width, dim, dropout=0.0)
+        nn.init.zeros_(self.linear.weight)  # who is taught by nothing tells nothing from another
         nn.init.zeros_(self.linear.bias)
         self.requires_grad_(False)
 
     @property
     def width(self) -> int:
-        """Dv."""
+        """D."""
         return self.linear.out_features
 
+    def and_as_it_is(self) -> Projection:
+        """One whose embedding is followed by the features themselves, (..., D + width)."""
+        width = len(self.mean)
+        longer = Projection(width, self.width + width)
+        longer.mean.copy_(self.mean)
+        longer.std.copy_(self.std)
+        longer.linear.weight.copy_(torch.cat([self.linear.weight, torch.diag(self.std)]))
+        longer.linear.bias.copy_(torch.cat([self.linear.bias, self.mean]))
+        return longer
 
-class VisualEncoder(nn.Module):
-    """`visual.onnx`."""
 
-    def __init__(self, trunk: VisualTrunk, projection: VisualProjection) -> None:
+class ProjectedEncoder(nn.Module):
+    """`visual.onnx`; and `acoustic.onnx` where somebody has brought a trunk for it."""
+
+    def __init__(self, trunk: nn.Module, projection: Projection) -> None:
         super().__init__()
         self.trunk = trunk
         self.projection = projection
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """uint8 (B, F, H, W, 3) -> (B, Dv)."""
-        return cast(Tensor, self.projection(self.trunk(frames)))  # (B, Dv)
+    def forward(self, rows: Tensor) -> Tensor:
+        """What the trunk takes, (B, ...) -> (B, D)."""
+        return cast(Tensor, self.projection(self.trunk(rows)))  # (B, D)
 
 
 class LogMel(nn.Module):
@@ -191,7 +207,7 @@ def _published(file: str) -> dict[str, Tensor]:
         return {name: torch.from_numpy(weights[name]) for name in weights}
 
 
-class AcousticTrunk(nn.Sequential):
+class YamNet(nn.Sequential):
     """YAMNet without its classifier, with the weights it learnt on AudioSet (`weights/README.md` has their origin).
 
     Source: github.com/tensorflow/models, research/audioset/yamnet (yamnet.py), a MobileNet v1.
@@ -200,7 +216,6 @@ class AcousticTrunk(nn.Sequential):
     FIRST, EACH = 3, 6  # modules of the first convolution and of each separable one after it
 
     WEIGHTS = "yamnet.npz"
-    WIDTH = 1024
     SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 
     def __init__(self) -> None:
@@ -212,9 +227,47 @@ class AcousticTrunk(nn.Sequential):
         super().__init__(*layers)
         self.load_state_dict(_published(self.WEIGHTS))
 
+    def between(self, x: Tensor, first: int, last: int) -> Tensor:
+        """What separable layer `last` makes of what `first` gives, 1 and up; 0 is the spectrum itself."""
+        start, stop = (self.FIRST + self.EACH * layer if layer else 0 for layer in (first, last))
+        for module in list(self)[start:stop]:
+            x = module(x)
+        return x
+
     @staticmethod
     def _with_norm(conv: nn.Module, channels: int) -> list[nn.Module]:
         return [conv, nn.BatchNorm2d(channels, eps=1e-4), nn.ReLU()]
+
+
+class AcousticTrunk(nn.Module):
+    """YAMNet on the log-mel spectrum: all that its last layer gives, and mean and spread over time of an earlier one.
+
+    It stays as it was. What YAMNet knows of 521 kinds of sound holds for ours, and what few recordings teach holds for
+    them alone: taught here, on sounds changed in every way, it told no more of others than before. Of the ten sounds of
+    other recordings (five folds of 332 sources) a linear map of the last layer told 0.70, with the earlier one 0.73.
+    """
+
+    MIDDLE, LATE, LAST = 6, 11, 13  # layers: what `AcousticEncoder.how` is told from, and what this gives
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.logmel = LogMel(sample_rate_hz)
+        self.net = YamNet()
+        self.requires_grad_(False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, N) -> (B, 2048)."""
+        return self.what(self.middle(self.logmel.magnitude(samples)))
+
+    def middle(self, magnitude: Tensor) -> Tensor:
+        """Of the spectrum (B, bins, frames) -> (B, 512, 4, frames/16)."""
+        return self.net.between(self.logmel.of(magnitude), 0, self.MIDDLE)
+
+    def what(self, middle: Tensor) -> Tensor:
+        """(B, 512, 4, frames/16) -> (B, 2048)."""
+        late = self.net.between(middle, self.MIDDLE, self.LATE)  # (B, 512, 4, frames/16)
+        last = self.net.between(late, self.LATE, self.LAST)  # (B, 1024, 2, frames/32)
+        return torch.cat([last.mean((2, 3)), _over_time(late.mean(2))], dim=1)  # (B, 1024 + 2 * 512)
 
 
 class VoiceTrunk(nn.Module):
@@ -280,74 +333,36 @@ class Manner(Scaled):
 
 
 class AcousticEncoder(nn.Module):
-    """`acoustic.onnx`: YAMNet on the log-mel spectrum, and two answers side by side: what it is, and how it sounds.
+    """`acoustic.onnx`: two answers side by side, what it is and how it sounds.
 
-    *What* is all that comes out of the last layer, which is taught here. What YAMNet knows of 521 kinds of sound holds
-    for ours: a linear probe on its features, nothing else trained, gets 0.79 of the sounds of unseen recordings right
-    where a network that began with ImageNet's weights got 0.66. Squeezed into 256 numbers by what it was taught with,
-    it told the recordings it was taught from and little else: the fusion got 0.71 of the others right, with all 0.79.
-
-    *How* is three numbers, negative, neutral and positive, from the statistics of a layer in the middle and of
-    `VoiceTrunk`. They stay as they were: YAMNet's last layer has forgotten how something is said, and what few actors
-    teach holds for them alone.
+    *What* is the trunk's features, projected. *How* is three numbers, negative, neutral and positive, from the
+    statistics of a layer in the middle and of `VoiceTrunk`: YAMNet's last layer has forgotten how something is said.
     """
 
-    HOW_LAYER, KEPT_LAYER = 6, 10  # of the separable convolutions: what *how* is told from, the last not taught
-    MIDDLE, KEPT = (AcousticTrunk.FIRST + AcousticTrunk.EACH * layer for layer in (HOW_LAYER, KEPT_LAYER))  # modules
-    WIDTH = AcousticTrunk.WIDTH + FEELINGS  # Da
-
-    def __init__(self, sample_rate_hz: int, felt: Sequence[int] = range(FEELINGS)) -> None:
+    def __init__(self, trunk: AcousticTrunk, projection: Projection, sample_rate_hz: int,
+                 felt: Sequence[int] = range(FEELINGS)) -> None:
         """`felt`: see `Manner`."""
         super().__init__()
-        self.logmel = LogMel(sample_rate_hz)
-        self.trunk = AcousticTrunk()
+        self.trunk = trunk
+        self.projection = projection
         self.voice = VoiceTrunk(sample_rate_hz)
-        self.how = Manner(2 * (AcousticTrunk.SEPARABLE[self.HOW_LAYER - 1][0] + VoiceTrunk.WIDTH), felt)
+        self.how = Manner(2 * (YamNet.SEPARABLE[AcousticTrunk.MIDDLE - 1][0] + VoiceTrunk.WIDTH), felt)
 
     def forward(self, samples: Tensor) -> Tensor:
         """(B, N) -> (B, Da)."""
         middle, statistics = self._half_way(samples)
-        what = self._through(middle, self.MIDDLE).mean((2, 3))  # (B, 1024)
-        return torch.cat([what, self.how(statistics)], dim=1)  # (B, Da)
-
-    def what(self, spectrum: Tensor) -> Tensor:
-        """(B, 1, 64, frames) -> (B, 1024); training comes in here with an augmented spectrum."""
-        return self._through(spectrum, 0).mean((2, 3))  # (B, 1024)
+        return torch.cat([self.projection(self.trunk.what(middle)), self.how(statistics)], dim=1)  # (B, Da)
 
     def statistics(self, samples: Tensor) -> Tensor:
-        """(B, N) -> what *how* is told from, (B, 2 * (channels + 256))."""
+        """(B, N) -> what *how* is told from, (B, 2 * (512 + 256))."""
         return self._half_way(samples)[1]
 
     def _half_way(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N) -> YAMNet's middle (B, channels, 4, frames/16), and what *how* is told from."""
-        magnitude = self.logmel.magnitude(samples)  # (B, bins, frames)
-        middle = self._through(self.logmel.of(magnitude), 0, self.MIDDLE)  # (B, channels, 4, frames/16)
+        """(B, N) -> YAMNet's middle (B, 512, 4, frames/16), and what *how* is told from."""
+        magnitude = self.trunk.logmel.magnitude(samples)  # (B, bins, frames)
+        middle = self.trunk.middle(magnitude)  # (B, 512, 4, frames/16)
         voice = self.voice(samples, magnitude).transpose(1, 2)  # (B, 256, frames)
         return middle, torch.cat([_over_time(middle.mean(2)), _over_time(voice)], dim=1)
-
-    def _through(self, x: Tensor, first: int, end: int | None = None) -> Tensor:
-        """Some modules of the trunk."""
-        for module in list(self.trunk)[first:end]:
-            x = module(x)
-        return x
-
-
-class AcousticWhat(nn.Module):
-    """`AcousticEncoder` for whom every voice sounds alike, at half the work: what a fusion is taught with.
-
-    It is given *how* and passes it on. Whether somebody is heard at all is taught against the sum of the three, which
-    is 1 whatever they are.
-    """
-
-    def __init__(self, encoder: AcousticEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """(B, N) -> (B, Da)."""
-        what = self.encoder.what(self.encoder.logmel(samples))  # (B, 1024)
-        alike = torch.full_like(what[:, :FEELINGS], -math.log(FEELINGS))  # (B, 3)
-        return torch.cat([what, alike], dim=1)  # (B, Da)
 
 
 def _over_time(x: Tensor) -> Tensor:
@@ -357,64 +372,49 @@ def _over_time(x: Tensor) -> Tensor:
     return torch.cat([mean, (spread + 1e-8).sqrt()], dim=1)  # (B, 2 * channels)
 
 
-class _CrossAttention(nn.Module):
-    """One sense looks back in time at the other and at itself.
+class _Look(nn.Module):
+    """One sense looks back in time at both: a weighted mean of the evidence of each, as it is.
 
-    Times enter as learned biases by distance, one per head and sense looked at, so a step means the
-    same wherever it stands in the window. Beside the steps stands one learned key that is always
-    there: a step with nothing valid behind it looks at that, and no row of weights is empty.
+    Only the weights are learnt. Where what they weigh was learnt too, in place of the evidence itself, recordings were
+    learnt by heart. Times enter as learned biases by distance, one per head and sense looked at, so a step means the
+    same wherever it stands in the window. Beside the steps stands one learned key that is always there and behind
+    which there is nothing: a step with nothing worth looking at looks at that, and no row of weights is empty.
     """
+
+    KEYS = 16  # numbers of a key
+    FADING = 0.2  # of a step's logit with each step of its age, to begin with
 
     def __init__(self, dim: int, heads: int, steps: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.steps = heads, steps
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
-        self.nothing = nn.Parameter(torch.randn(2, 1, 1, dim) * 0.02)  # key and value
-        self.bias = nn.Parameter(torch.zeros(heads, 2, steps))  # by distance in steps
-        self.dropout = nn.Dropout(dropout)
+        self.heads = heads
+        self.query, self.visual_key, self.acoustic_key = (nn.Linear(dim, heads * self.KEYS) for _ in range(3))
+        self.nothing = nn.Parameter(torch.zeros(heads, 1, self.KEYS))
         ages = torch.arange(steps).unsqueeze(1) - torch.arange(steps).unsqueeze(0)  # (T, T) query - key
+        self.bias = nn.Parameter(-self.FADING * torch.arange(steps).repeat(2, heads, 1))  # by distance in steps
+        self.dropout = nn.Dropout(dropout)
         self.ages = nn.Buffer(ages.clamp(min=0), persistent=False)
         self.past = nn.Buffer(ages >= 0, persistent=False)
 
-    def forward(self, own: Tensor, other: Tensor, own_valid: Tensor, other_valid: Tensor) -> Tensor:
-        """(B, T, D) twice and their masks (B, T) -> (B, T, D)."""
-        batch, steps, dim = own.shape
-        seen = torch.cat([other, own], dim=1)  # (B, 2T, D)
-        valid = torch.stack([other_valid, own_valid], dim=1).unsqueeze(2)  # (B, 2, 1, T)
-        allowed = valid & self.past  # (B, 2, T, T): both valid and not in the future
-        allowed = allowed.permute(0, 2, 1, 3).reshape(batch, 1, steps, 2 * steps)  # (B, 1, T, 2T)
-        nothing = self.nothing.expand(2, batch, 1, dim)  # (2, B, 1, D)
-        query = self._split(self.query(own))  # (B, heads, T, D/heads)
-        key = self._split(torch.cat([nothing[0], self.key(seen)], dim=1))  # (B, heads, 1+2T, D/heads)
-        value = self._split(torch.cat([nothing[1], self.value(seen)], dim=1))  # (B, heads, 1+2T, D/heads)
-        bias = self.bias[:, :, self.ages]  # (heads, 2, T, T)
-        bias = bias.permute(0, 2, 1, 3).reshape(1, self.heads, steps, 2 * steps)  # (1, heads, T, 2T)
-        score = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(dim // self.heads)  # (B, heads, T, 1+2T)
-        looked = torch.where(allowed, score[..., 1:] + bias, -1e9)  # (B, heads, T, 2T)
-        weight = torch.softmax(torch.cat([score[..., :1], looked], dim=3), dim=3)  # (B, heads, T, 1+2T)
-        x = torch.matmul(self.dropout(weight), value)  # (B, heads, T, D/heads)
-        return cast(Tensor, self.out(x.transpose(1, 2).reshape(batch, steps, dim)))  # (B, T, D)
+    def forward(self, own: Tensor, tokens: tuple[Tensor, Tensor], evidence: tuple[Tensor, Tensor],
+                valid: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, T, D); of both senses (B, T, D), (B, T, De), masks (B, T) -> (B, T, heads * (Dv + De))."""
+        query = self._split(self.query(own))  # (B, heads, T, KEYS)
+        nothing = torch.matmul(query, self.nothing.transpose(1, 2))  # (B, heads, T, 1)
+        seen = []
+        for key, token, values, there, bias in zip((self.visual_key, self.acoustic_key), tokens, evidence, valid,
+                                                   self.bias, strict=True):
+            score = torch.matmul(query, self._split(key(token)).transpose(2, 3))  # (B, heads, T, T)
+            score = score / math.sqrt(self.KEYS) + bias[:, self.ages]  # (B, heads, T, T)
+            allowed = there[:, None, None] & self.past  # (B, 1, T, T): valid and not in the future
+            looked = torch.cat([torch.where(allowed, score, -1e9), nothing], dim=3)  # (B, heads, T, T+1)
+            weight = torch.softmax(looked, dim=3)[..., :-1]  # (B, heads, T, T)
+            mean = torch.matmul(self.dropout(weight), values.unsqueeze(1))  # (B, heads, T, De)
+            seen.append(mean.transpose(1, 2).flatten(2))  # (B, T, heads * De)
+        return torch.cat(seen, dim=2)  # (B, T, heads * (Dv + De))
 
     def _split(self, x: Tensor) -> Tensor:
-        batch, count, dim = x.shape
-        return x.reshape(batch, count, self.heads, dim // self.heads).transpose(1, 2)
-
-
-class _Stream(nn.Module):
-    """One sense's half: look at both senses' past, then think."""
-
-    def __init__(self, dim: int, heads: int, steps: int, dropout: float) -> None:
-        super().__init__()
-        self.attention = _CrossAttention(dim, heads, steps, dropout)
-        self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.other = nn.LayerNorm(dim)
-        self.think = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, own: Tensor, other: Tensor, own_valid: Tensor, other_valid: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        x = own + self.dropout(self.attention(self.before(own), self.other(other), own_valid, other_valid))
-        return cast(Tensor, x + self.dropout(self.think(self.between(x))))
+        batch, steps, _ = x.shape
+        return x.reshape(batch, steps, self.heads, self.KEYS).transpose(1, 2)
 
 
 class Recent(nn.Module):
@@ -432,56 +432,109 @@ class Recent(nn.Module):
         return torch.matmul(weight, torch.where(valid.unsqueeze(2), x, 0.0))  # (B, T, D)
 
 
-class Entrance(nn.Module):
-    """How what is heard enters a fusion: the first `width` numbers of its embedding, some left out while it is taught.
+@dataclass(frozen=True)
+class Evidence:
+    """Where in the senses' embeddings each label's own evidence is, of labels that are seen before those only heard."""
 
-    What is seen needs none: few recordings teach it, and what is brought to one scale here is learnt by heart.
-    """
+    visual: int  # Dv
+    acoustic: int  # De: how many of the acoustic numbers say what is heard
+    seen: tuple[int, ...]  # of each label that is seen, its place in the visual embedding
+    heard: tuple[int, ...]  # of each other label, its place in the acoustic one
 
-    def __init__(self, width: int, dim: int) -> None:
+
+def evidence_of(senses: Sequence[Sense]) -> Evidence:
+    """Visual: the labels that are seen, then general ones. Acoustic: those that are heard, a voice, general ones."""
+    seen = sum(sense != "acoustic" for sense in senses)
+    audible = [index for index, sense in enumerate(senses) if sense != "visual"]
+    return Evidence(visual=seen + GENERAL, acoustic=len(audible) + 1 + GENERAL, seen=tuple(range(seen)),
+                    heard=tuple(audible.index(index) for index in range(seen, len(senses))))
+
+
+def _begun(inputs: int, own: Sequence[int]) -> nn.Linear:
+    """A linear map with one output for each of `own`, which begins as that input alone."""
+    linear = nn.Linear(inputs, len(own))
+    nn.init.zeros_(linear.weight)
+    nn.init.constant_(linear.bias, RARE)
+    with torch.no_grad():
+        linear.weight[range(len(own)), list(own)] = 1.0
+    return linear
+
+
+class Seen(nn.Module):
+    """What is said of the labels that are seen: a linear map of all that was gathered, and an afterthought."""
+
+    def __init__(self, inputs: int, own: Sequence[int], hidden: int, dropout: float) -> None:
+        """`own`: of each label, which of the inputs it begins with."""
         super().__init__()
-        self.width = width
-        self.norm, self.dropout, self.linear = nn.LayerNorm(width), nn.Dropout(0.4), nn.Linear(width, dim)
+        self.evidence = _begun(inputs, own)
+        self.think = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout))
+        self.thought = nn.Linear(hidden, len(own))
+        nn.init.zeros_(self.thought.weight)
+        nn.init.zeros_(self.thought.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., Da) -> (..., D)."""
-        return cast(Tensor, self.linear(self.dropout(self.norm(x[..., : self.width]))))
+    def forward(self, gathered: Tensor) -> Tensor:
+        """(B, T, inputs) -> (B, T, labels)."""
+        return cast(Tensor, self.evidence(gathered) + self.thought(self.think(gathered)))
+
+
+class Feelings(nn.Module):
+    """Whether somebody is heard, from the evidence; and how they sound, from the acoustic numbers after it."""
+
+    def __init__(self, evident: int, acoustic: int, felt: Sequence[int] | None) -> None:
+        """`felt`: as `Manner` has it, told from these numbers; None: they, three, say it."""
+        super().__init__()
+        self.nobody = nn.Linear(evident, 1)
+        self.evident = evident
+        self.manner = nn.Identity() if felt is None else Manner(acoustic - evident, felt)
+
+    def forward(self, evidence: Tensor, acoustic: Tensor, valid: Tensor) -> Tensor:
+        """(B, T, De), (B, T, Da), mask (B, T) -> (B, T, 4) logits."""
+        how = torch.where(valid.unsqueeze(2), acoustic[..., self.evident :], 0.0)  # (B, T, 3 or the rest)
+        return torch.cat([self.nobody(evidence), self.manner(how)], dim=2)  # (B, T, 4)
 
 
 class Fusion(nn.Module):
-    """Temporal cross-attention in both directions; causal, so every step is a result of its past only."""
+    """Temporal cross-attention in both directions; causal, so every step is a result of its past only.
+
+    Each label has its own evidence in what is seen, heard or both (`Projection`), and what is said of it begins with
+    that. A label that was only ever heard is told from what is heard, by a linear map: there are few recordings of each
+    sound, and what was told them apart by more than a linear map told 0.70 of those of others where their evidence
+    alone tells 0.82. A label that is seen is told from all that both senses have gathered: each looks back at its own
+    past and at the other's.
+    """
 
     SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, steps: int, dim: int = 128, heads: int = 4,
-                 dropout: float = 0.2, felt: Sequence[int] | None = range(FEELINGS)) -> None:
-        """`felt`: as `Manner` has it, told from all `acoustic` numbers; None: the last three of them say it."""
+    def __init__(self, *, visual: int, acoustic: int, senses: Sequence[Sense], steps: int, dim: int = 64,
+                 heads: int = 2, dropout: float = 0.4, felt: Sequence[int] | None = None) -> None:
+        """`senses`: of each label, in their order; `felt`: see `Feelings`."""
         super().__init__()
         self.recent = Recent(steps, self.SEEN_STEPS)
-        what = acoustic - FEELINGS if felt is None else acoustic  # how many say what is heard
-        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), Entrance(what, dim)
-        self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
-        self.senses = nn.Parameter(torch.randn(2, dim) * 0.02)
-        self.seeing, self.hearing = (_Stream(dim, heads, steps, dropout) for _ in range(2))
-        self.norm = nn.LayerNorm(2 * dim)
-        self.events, self.nobody = (
-            nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, outputs))
-            for outputs in (labels, 1))
-        self.how = what if felt is None else 0  # the first that says how it sounds
-        self.feelings = nn.Identity() if felt is None else Manner(acoustic, felt)
+        self.evident = evidence_of(senses).acoustic  # how many of the acoustic numbers say what is heard
+        both = visual + self.evident
+        self.missing_visual = nn.Parameter(torch.zeros(visual))  # stand where a sense has nothing
+        self.missing_acoustic = nn.Parameter(torch.zeros(self.evident))
+        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), nn.Linear(self.evident, dim)
+        self.seeing, self.hearing = (_Look(dim, heads, steps, dropout / 2) for _ in range(2))
+        gathered = both + 2 * heads * both  # now, and what each sense has looked at
+        seen, heard = evidence_of(senses).seen, evidence_of(senses).heard
+        self.seen = Seen(gathered, seen, 2 * dim, dropout) if seen else None
+        self.heard = _begun(self.evident, heard) if heard else None
+        self.feelings = Feelings(self.evident, acoustic, felt)
 
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
                 ) -> tuple[Tensor, Tensor]:
         """(B, T, Dv), (B, T, Da), masks bool (B, T) -> events (B, T, L), sentiment (B, T, 4), logits."""
-        visual = self.recent(visual, visual_valid)  # (B, T, Dv)
-        v = torch.where(visual_valid.unsqueeze(2), self.visual_in(visual), self.missing[0])  # (B, T, D)
-        a = torch.where(acoustic_valid.unsqueeze(2), self.acoustic_in(acoustic), self.missing[1])  # (B, T, D)
-        v, a = v + self.senses[0], a + self.senses[1]  # (B, T, D)
-        seen, heard = self.seeing(v, a, visual_valid, acoustic_valid), self.hearing(a, v, acoustic_valid, visual_valid)
-        both = self.norm(torch.cat([seen, heard], dim=2))  # (B, T, 2D)
-        how = torch.where(acoustic_valid.unsqueeze(2), acoustic[..., self.how :], 0.0)  # (B, T, 3 or Da)
-        feelings = self.feelings(how)  # (B, T, 3) if somebody is heard
-        return self.events(both), torch.cat([self.nobody(both), feelings], dim=2)  # (B, T, L), (B, T, 4)
+        there, evident = visual_valid.unsqueeze(2), acoustic[..., : self.evident]  # (B, T, De)
+        recent = torch.where(there, self.recent(visual, visual_valid), self.missing_visual)  # (B, T, Dv)
+        v = torch.where(there, visual, self.missing_visual)  # (B, T, Dv)
+        a = torch.where(acoustic_valid.unsqueeze(2), evident, self.missing_acoustic)  # (B, T, De)
+        tokens = nn.functional.gelu(self.visual_in(v)), nn.functional.gelu(self.acoustic_in(a))  # (B, T, D) each
+        looks = [look(own, tokens, (v, a), (visual_valid, acoustic_valid))  # (B, T, heads * (Dv + De)) each
+                 for look, own in zip((self.seeing, self.hearing), tokens, strict=True)]
+        gathered = torch.cat([recent, a, *looks], dim=2)  # (B, T, (1 + 2 * heads) * (Dv + De))
+        told = [*([self.seen(gathered)] if self.seen else []), *([self.heard(a)] if self.heard else [])]
+        return torch.cat(told, dim=2), self.feelings(a, acoustic, acoustic_valid)  # (B, T, L), (B, T, 4)
 
 
 class Ensemble(nn.Module):

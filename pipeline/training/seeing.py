@@ -11,47 +11,31 @@ Source: Wolpert, Stacked generalization (Neural Networks 5, 1992).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.training.features import Features
-from pipeline.training.network import VISUAL_FEATURES, VisualProjection
-from pipeline.training.split import Source
+from pipeline.training.folds import FOLDS
+from pipeline.training.network import GENERAL, VISUAL_FEATURES, Projection
 
-FOLDS = 5  # of the sources, each of them left out once
 RIDGE = 0.3  # of a clip's mean square, for each of its views
 FLOOR = 0.3  # of the median spread of all numbers: what hardly ever differs is not blown up
 NEITHER = 0.5  # how strongly a cut has to say nothing: 0.895 under the curve with and without, 0.891 with 1
 LEAST = 1e-6  # what is smaller is no spread
-GENERAL = 4  # numbers of the embedding that no label asks for: in what these pictures differ most
 
 Matrix = NDArray[np.float64]
 
 
-def divided(clips: Sequence[Features]) -> list[Features]:
-    """The same clips, those that are seen with the fold of the sources that each belongs to, 1 to `FOLDS`."""
-    sizes = Counter(clip.row.source for clip in clips if clip.seen)
-    folds: dict[Source, int] = {}
-    held = dict.fromkeys(range(1, FOLDS + 1), 0)
-    for source in sorted(sizes, key=lambda one: (-sizes[one], one)):
-        fold = min(held, key=held.__getitem__)
-        folds[source] = fold
-        held[fold] += sizes[source]
-    return [replace(clip, fold=folds[clip.row.source]) if clip.seen else clip for clip in clips]
-
-
-def learn_projections(clips: Sequence[Features], labels: Sequence[str]) -> list[VisualProjection]:
+def learn_projections(clips: Sequence[Features], labels: Sequence[str]) -> list[Projection]:
     """The projection that serves, and for each fold of the sources one that was taught without it.
 
     All have the same numbers: one for each of `labels`, the higher the more it looks like that, then `GENERAL` ones.
     """
     seen = [clip for clip in clips if clip.seen]
-    projections = [VisualProjection(len(labels) + GENERAL) for _ in range(1 + FOLDS)]
+    projections = [Projection(VISUAL_FEATURES, len(labels) + GENERAL) for _ in range(1 + FOLDS)]
     if not seen:
         return projections
     views = len(seen[0].visual)

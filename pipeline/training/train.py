@@ -1,7 +1,7 @@
 """From a folder of labelled clips to a bundle: `lookout train`.
 
 What takes long is kept in a folder beside the bundle (`<out>.work`): decoded clips with their trunk
-features, the acoustic encoder, the fusion. A run that was killed goes on with what is there, and
+features, how voices sound, the fusion. A run that was killed goes on with what is there, and
 nothing there is used once the data, the seed or the epochs have changed.
 """
 
@@ -19,34 +19,40 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, Label
-from pipeline.training import licences
-from pipeline.training.acoustics import train_acoustic
+from pipeline.training import hearing, licences, seeing
 from pipeline.training.aligning import align, pairs_of
 from pipeline.training.calibrate import FALSE_COSTS, Calibration, calibrate, score_scenes, thresholds
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
 from pipeline.training.feelings import felt_in, learn_feelings
+from pipeline.training.folds import FOLDS, divided
 from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
 from pipeline.training.kept import Weights, kept
 from pipeline.training.network import (
+    ACOUSTIC_FEATURES,
+    FEELINGS,
     VISUAL_FEATURES,
     AcousticEncoder,
-    AcousticWhat,
+    AcousticTrunk,
     Fusion,
     Manner,
+    ProjectedEncoder,
+    Projection,
     ServedFusion,
-    VisualEncoder,
     VisualTrunk,
+    evidence_of,
 )
 from pipeline.training.scenes.compose import Shape
-from pipeline.training.scenes.source import SceneSource
-from pipeline.training.seeing import divided, learn_projections
+from pipeline.training.scenes.spoilt import Views, prepare_spoilt
+from pipeline.training.scenes.stage import Stage
+from pipeline.training.scenes.staged import StagedSource
 from pipeline.training.sounds import Sound, sounds_of
 from pipeline.training.split import Part, Source, split
 from pipeline.training.vocabulary import labels_of
@@ -60,7 +66,7 @@ HOP = SAMPLING.step_ns * SAMPLING.sample_rate_hz // 1_000_000_000
 VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".ts", ".webm"})
 
 Clips = dict[Part, list[Features]]
-Listener = AcousticEncoder | Foreign
+Listener = AcousticTrunk | Foreign
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,16 @@ class Plan:
 
     seed: int = 0
     version: str = field(default="0.1.0", repr=False)  # of the bundle; its folder names it
-    acoustic_epochs: int = 6
     fusion_epochs: int = 12
     fusion_batches: int = 50  # per epoch
     fusions: int = 3  # taught each by itself, and averaged
-    scenes: int = 600  # composed sound tracks to learn from
+    scenes: int = 600  # sound tracks to learn from, half of them by the recipe that methods are compared on
     checked_scenes: int = 200  # and to calibrate on
     false_per_hour: float | None = field(default=None, repr=False)  # wanted of each label's threshold
     # Unlabelled videos with sound: what is seen and heard together is learnt from them beforehand.
     pairs: Path | None = field(default=None, repr=False)
     align_updates: int = field(default=400, repr=False)
-    # Somebody else's encoders in place of the trunk and of the acoustic encoder, which is then not trained.
+    # Somebody else's encoders in place of the trunks.
     visual: Path | None = field(default=None, repr=False)
     acoustic: Path | None = field(default=None, repr=False)
 
@@ -111,9 +116,10 @@ def train(data: Path, out: Path, plan: Plan | None = None, *,
         labels = labels_of([clip for part in clips.values() for clip in part])
         rehearsed = run.learn("rehearsal", clips["train"], labels)
         calibration, labels = run.judge(rehearsed, clips["validation"] or clips["train"], labels)
-        acoustic, head = run.learn("final", clips["train"] + clips["validation"], labels)
+        everything = clips["train"] + clips["validation"]
+        head = run.learn("final", everything, labels)
         facts = _facts(out.name, plan, labels, clips, parts, run.brought)
-        bundle = export(_networks(run.trunk, acoustic, head, calibration), facts, out)
+        bundle = export(run.networks(head, calibration, sounds_of(everything)), facts, out)
     for problem in problems:
         log.warning("%s", problem)
     for label in _of_one_source(rows):
@@ -129,15 +135,19 @@ class _Run:
         self._pairs: list[Features] = []
         work.mkdir(parents=True, exist_ok=True)
         pictures, sound = port("frames", "uint8", *PICTURES), port("samples", "float32", SAMPLING.samples)
-        self.trunk = Foreign(plan.visual, pictures, VISUAL_FEATURES) if plan.visual else VisualTrunk().eval()
-        self._listener = Foreign(plan.acoustic, sound) if plan.acoustic else None
-        self._acoustic_width = self._listener.width if self._listener else AcousticEncoder.WIDTH
-        self._seen = Frozen(self.trunk, pictures, port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
+        self._trunk = Foreign(plan.visual, pictures, VISUAL_FEATURES) if plan.visual else VisualTrunk().eval()
+        self._listener: Listener = (Foreign(plan.acoustic, sound) if plan.acoustic
+                                    else AcousticTrunk(SAMPLING.sample_rate_hz).eval())
+        self._heard_width = self._listener.width if isinstance(self._listener, Foreign) else ACOUSTIC_FEATURES
+        self._see = Frozen(self._trunk, pictures, port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
+        self._hear = Frozen(self._listener, sound, port("embedding", "float32", self._heard_width),
+                            work / "acoustic.onnx")
+        self._spoilt: dict[str, Views] = {}
         self.brought = {sense: {"file": one.file.name, "sha256": one.sha256} for sense, one in (
-            ("visual", self.trunk), ("acoustic", self._listener)) if isinstance(one, Foreign)}
+            ("visual", self._trunk), ("acoustic", self._listener)) if isinstance(one, Foreign)}
         self._digest = hashlib.sha256(repr(self.brought).encode() if self.brought else b"")
         own = self.brought.get("visual", {"sha256": ""})["sha256"][:16]
-        self._clips = work / (f"clips-{own}" if own else "clips")
+        self._clips, self._views = (work / (f"{name}-{own}" if own else name) for name in ("clips", "spoilt"))
 
     def features(self, rows: Sequence[Row], parts: dict[Source, Part]) -> tuple[Clips, list[Problem]]:
         """The clips to learn from and those to calibrate on; the held-out ones are not even opened."""
@@ -147,13 +157,17 @@ class _Run:
         wanted = {part: [row for row in rows if parts[row.source] == part] for part in opened}
         bar = self._bars.add_task("decode and see", total=sum(map(len, wanted.values())))
         for part, chosen in wanted.items():
-            clips[part], faults = prepare(chosen, self._data, self._clips, self._seen,
+            clips[part], faults = prepare(chosen, self._data, self._clips, self._see,
                                           lambda count: self._bars.advance(bar, count))
             problems += faults
             self._digest.update(repr([(clip.row, len(clip.samples)) for clip in clips[part]]).encode())
         if not clips["train"]:
             message = f"{self._data}: no clip to learn from" + "".join(f"; {problem}" for problem in problems[:1])
             raise SettingsError(message)
+        seen = [clip for part in clips.values() for clip in part if clip.seen]
+        bar = self._bars.add_task("spoil pictures", total=len(seen))
+        self._spoilt = prepare_spoilt(seen, self._data, self._views, self._see, self._plan.seed,
+                                      lambda: self._bars.advance(bar))
         return clips, problems
 
     def see_pairs(self, rows: Sequence[Row]) -> None:
@@ -164,34 +178,27 @@ class _Run:
         files = sorted(file for file in folder.rglob("*") if file.suffix in VIDEOS and file.resolve() not in listed)
         found = [Row(0, str(file.relative_to(folder)), "", ("pairs", file.stem)) for file in files]
         bar = self._bars.add_task("see pairs", total=len(found))
-        self._pairs, faults = prepare(found, folder, self._clips, self._seen,
+        self._pairs, faults = prepare(found, folder, self._clips, self._see,
                                       lambda count: self._bars.advance(bar, count))
         for fault in faults:
             log.warning("%s: %s", folder / fault.path, fault.reason)
         self._digest.update(repr([(clip.row.path, len(clip.samples)) for clip in self._pairs]).encode())
         self._digest.update(repr(self._plan.align_updates).encode())
 
-    def learn(self, name: str, clips: Sequence[Features], labels: tuple[Label, ...],
-              ) -> tuple[Listener, Head]:
-        """The acoustic encoder and the fusion, trained on `clips`."""
-        plan, sounds = self._plan, sounds_of(clips)
-        encoder = self._acoustic(name, sounds)
-        clips = divided(clips)
-        projections = learn_projections(clips, [label.name for label in labels if label.seen])
-
-        def untrained(seed: int) -> Head:
-            torch.manual_seed(seed)  # what was drawn before depends on what was kept from an earlier run
-            fusion = Fusion(visual=projections[0].width, acoustic=self._acoustic_width, labels=len(labels),
-                            steps=WINDOW_STEPS, felt=felt_in(sounds) if self._listener else None)
-            return Head(projections, fusion)
-
-        heads = [untrained(plan.seed + member) for member in range(plan.fusions)]
+    def learn(self, name: str, clips: Sequence[Features], labels: tuple[Label, ...]) -> Head:
+        """Projections and fusion, trained on `clips`."""
+        plan, sounds, clips = self._plan, sounds_of(clips), divided(clips, self._plan.seed)
+        heads = [self._untrained(labels, sounds, plan.seed + member) for member in range(plan.fusions)]
 
         def learn() -> dict[str, torch.Tensor]:
             done = self._epochs(f"{name}: fusion", plan.fusions * plan.fusion_epochs)
-            scenes = self._scenes(f"{name}: compose", clips, labels, encoder, plan.scenes, plan.seed)
+            scenes = self._scenes(f"{name}: compose", clips, labels, plan.scenes, plan.seed)
+            seen = seeing.learn_projections(clips, [label.name for label in labels if label.seen])
+            heard = hearing.learn_projections(scenes, labels, self._heard_width)
+            for head in heads:
+                head.visual, head.acoustic = nn.ModuleList(seen), nn.ModuleList(heard)
             if plan.pairs:
-                pairs, updates = pairs_of([*clips, *self._pairs], self._heard(encoder), HOP), plan.align_updates
+                pairs, updates = pairs_of([*clips, *self._pairs], self._hear, HOP), plan.align_updates
                 aligned = self._epochs(f"{name}: align", plan.fusions * updates)
                 for member, head in enumerate(heads):
                     align(head, pairs, updates=updates, seed=plan.seed + member,
@@ -200,24 +207,34 @@ class _Run:
                                     batches=plan.fusion_batches, seed=plan.seed + member,
                                     done=_after(member * plan.fusion_epochs, done))
                        for member, head in enumerate(heads)]
-            if self._listener:
-                hear = self._heard(encoder)
-                learn_feelings(cast(Manner, trained[0].fusion.feelings),
-                               lambda samples: torch.from_numpy(hear(samples.numpy()).astype(np.float32)), sounds,
+            if isinstance(self._listener, Foreign):
+                learn_feelings(cast(Manner, trained[0].fusion.feelings.manner),
+                               lambda samples: torch.from_numpy(self._hear(samples.numpy()).astype(np.float32)), sounds,
                                samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz, seed=plan.seed)
                 for other in trained[1:]:  # it is linear: taught again it would be the same
-                    other.fusion.feelings = trained[0].fusion.feelings
+                    other.fusion.feelings.manner = trained[0].fusion.feelings.manner
             return Head.of_all(trained).state_dict()
 
         head = Head.of_all(heads)
         head.load_state_dict(self._kept(f"{name}-fusion", (plan,), learn))
-        return encoder, head.eval()
+        return head.eval()
 
-    def judge(self, rehearsed: tuple[Listener, Head], clips: Sequence[Features], labels: tuple[Label, ...],
+    def _untrained(self, labels: Sequence[Label], sounds: Sequence[Sound], seed: int) -> Head:
+        torch.manual_seed(seed)  # what was drawn before depends on what was kept from an earlier run
+        senses = [label.sense for label in labels]
+        evidence, foreign = evidence_of(senses), isinstance(self._listener, Foreign)
+        fusion = Fusion(visual=evidence.visual, senses=senses, steps=WINDOW_STEPS,
+                        acoustic=evidence.acoustic + (self._heard_width if foreign else FEELINGS),
+                        felt=felt_in(sounds) if foreign else None)
+        visual, acoustic = ([Projection(width, outputs) for _ in range(1 + FOLDS)] for width, outputs in (
+            (VISUAL_FEATURES, evidence.visual), (self._heard_width, evidence.acoustic)))
+        return Head(visual, acoustic, fusion, foreign=foreign)
+
+    def judge(self, head: Head, clips: Sequence[Features], labels: tuple[Label, ...],
               ) -> tuple[Calibration, tuple[Label, ...]]:
         """How the scores become probabilities, and the labels with their thresholds, from clips not learnt from."""
-        plan, (encoder, head) = self._plan, rehearsed
-        source = self._scenes("rehearsal: judge", clips, labels, encoder, plan.checked_scenes, plan.seed + 1)
+        plan = self._plan
+        source = self._scenes("rehearsal: judge", clips, labels, plan.checked_scenes, plan.seed + 1)
         scenes = source.draw(4 * plan.checked_scenes, SCENE_STEPS, dropout=False)
         logits = score_scenes(head, scenes, WINDOW_STEPS)
         calibration = calibrate(logits, scenes.events)
@@ -225,41 +242,41 @@ class _Run:
         return calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9,
                                        false_per_hour=plan.false_per_hour)
 
-    def _acoustic(self, name: str, sounds: Sequence[Sound]) -> Listener:
-        if self._listener:
-            return self._listener
-        encoder = AcousticEncoder(SAMPLING.sample_rate_hz, felt_in(sounds)).eval()
-        if not sounds:
-            return encoder
-        plan = self._plan
+    def networks(self, head: Head, calibration: Calibration, sounds: Sequence[Sound]) -> Networks:
+        """What the bundle is made of; how voices sound is learnt last, from voices alone."""
+        visual, acoustic = (cast(Projection, several[0]) for several in (head.visual, head.acoustic))
+        if isinstance(self._listener, Foreign):
+            hears: nn.Module = ProjectedEncoder(self._listener, acoustic.and_as_it_is())
+        else:
+            hears = encoder = AcousticEncoder(self._listener, acoustic, SAMPLING.sample_rate_hz, felt_in(sounds)).eval()
 
-        def learn() -> dict[str, torch.Tensor]:
-            trained = train_acoustic(sounds, samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz,
-                                     epochs=plan.acoustic_epochs, seed=plan.seed,
-                                     done=self._epochs(f"{name}: sounds", plan.acoustic_epochs))
-            return trained.state_dict()
+            def learn() -> dict[str, torch.Tensor]:
+                learn_feelings(encoder.how, encoder.statistics, sounds, samples=SAMPLING.samples,
+                               sample_rate_hz=SAMPLING.sample_rate_hz, seed=self._plan.seed)
+                return encoder.how.state_dict()
 
-        encoder.load_state_dict(self._kept(f"{name}-acoustic", (plan.seed, plan.acoustic_epochs), learn))
-        return encoder
+            encoder.how.load_state_dict(self._kept("final-how", (self._plan.seed,), learn))
+        fusion = ServedFusion(head.fusion, calibration.scale, calibration.bias)
+        return Networks(visual=ProjectedEncoder(self._trunk, visual).eval(), acoustic=hears.eval(),
+                        fusion=fusion.eval(), visual_width=visual.width,
+                        acoustic_width=acoustic.width + (self._heard_width if head.foreign else FEELINGS))
 
-    def _scenes(self, task: str, clips: Sequence[Features], labels: tuple[Label, ...], encoder: Listener,
-                count: int, seed: int) -> SceneSource:
+    def _scenes(self, task: str, clips: Sequence[Features], labels: tuple[Label, ...], count: int,
+                seed: int) -> StagedSource:
         """Scenes of `clips`: `count` composed sound tracks, and every clip alone."""
-        black = self._seen(np.zeros((1, *PICTURES), np.uint8))[0]
-        heard = self._heard(encoder)
+        black = self._see(np.zeros((1, *PICTURES), np.uint8))[0]
         shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
+        made = StagedSource(clips, self._hear, shape, black, seed, stage=Stage(shape, self._spoilt, black, self._hear),
+                            alertable=frozenset(label.name for label in labels if label.alertable))
         bar = self._bars.add_task(task, total=count)
-        made = SceneSource(clips, heard, shape, black, seed)
-        for _ in range(count):
-            made.fill(1, alone=False)
+        for turn in range(count):
+            if turn % 2:
+                made.compose()
+            else:
+                made.fill(1, alone=False)
             self._bars.advance(bar)
         made.fill(0, alone=True)
         return made
-
-    def _heard(self, encoder: Listener) -> Frozen:
-        heard = AcousticWhat(encoder) if isinstance(encoder, AcousticEncoder) else encoder
-        return Frozen(heard, port("samples", "float32", SAMPLING.samples),
-                      port("embedding", "float32", self._acoustic_width), self._work / "acoustic.onnx")
 
     def _kept(self, name: str, settings: tuple[object, ...], make: Callable[[], Weights]) -> Weights:
         """What `make` gives, or gave in an earlier run on the same data with the same settings."""
@@ -283,14 +300,6 @@ def _of_one_source(rows: Sequence[Row]) -> list[str]:
     return sorted(label for label, of in sources.items() if len(of) == 1)
 
 
-def _networks(trunk: VisualTrunk | Foreign, acoustic: Listener, head: Head, calibration: Calibration) -> Networks:
-    seen = VisualEncoder(cast(VisualTrunk, trunk), head.projection)
-    return Networks(visual=seen.eval(), acoustic=acoustic.eval(),
-                    fusion=ServedFusion(head.fusion, calibration.scale, calibration.bias).eval(),
-                    visual_width=head.projection.width,
-                    acoustic_width=acoustic.width if isinstance(acoustic, Foreign) else AcousticEncoder.WIDTH)
-
-
 def _facts(name: str, plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part],
            brought: dict[str, dict[str, str]]) -> Facts:
     sources: dict[str, list[str]] = defaultdict(list)
@@ -303,7 +312,7 @@ def _facts(name: str, plan: Plan, labels: tuple[Label, ...], clips: Clips, parts
         "seed": plan.seed,
         "thresholds": f"most found, a false event costing {FALSE_COSTS:g}" if plan.false_per_hour is None
                       else f"at most {plan.false_per_hour:g} false events of a label an hour of composed scenes",
-        "epochs": {"acoustic": plan.acoustic_epochs, "fusion": plan.fusion_epochs},
+        "epochs": {"fusion": plan.fusion_epochs},
         "weights": "; ".join(weights for sense, weights in licences.TRUNKS.items() if sense not in brought)
                    or "none but those brought",
         **({"brought": brought} if brought else {}),

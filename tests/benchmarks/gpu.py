@@ -20,23 +20,27 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from operators.backends.base import Arrays
-from operators.models.bundle import Graph
+from operators.models.bundle import Graph, Sense
 from pipeline.training.export import port, to_onnx
 from pipeline.training.exporting.parity import example
 from pipeline.training.network import (
-    AcousticEncoder,
+    FEELINGS,
+    VISUAL_FEATURES,
     Ensemble,
     Fusion,
+    ProjectedEncoder,
+    Projection,
     ServedFusion,
-    VisualEncoder,
-    VisualProjection,
     VisualTrunk,
+    evidence_of,
 )
-from pipeline.training.seeing import GENERAL
 from pipeline.training.train import WINDOW_STEPS, Plan
 
 BATCHES = (1, 4, 16)
-VISUAL, ACOUSTIC, STEPS, LABELS = 1 + GENERAL, AcousticEncoder.WIDTH, WINDOW_STEPS, 13
+HEARD: list[Sense] = ["acoustic"] * 12
+SENSES: list[Sense] = ["both", *HEARD]
+EVIDENCE = evidence_of(SENSES)
+VISUAL, ACOUSTIC, STEPS, LABELS = EVIDENCE.visual, EVIDENCE.acoustic + FEELINGS, WINDOW_STEPS, len(SENSES)
 SIDE = 8192  # of the square matrices whose product is the ceiling
 COPIED_BYTES = 2**30
 LEAST_S = 0.5  # that a measurement lasts
@@ -62,8 +66,8 @@ class Ceilings:
 def subjects() -> list[Subject]:
     """The visual encoder and the fusion, in the sizes that `lookout train` makes."""
     torch.manual_seed(0)
-    visual = VisualEncoder(VisualTrunk(), VisualProjection(VISUAL)).eval()
-    fusion = cast(Fusion, Ensemble([Fusion(visual=VISUAL, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, felt=None)
+    visual = ProjectedEncoder(VisualTrunk(), Projection(VISUAL_FEATURES, VISUAL)).eval()
+    fusion = cast(Fusion, Ensemble([Fusion(visual=VISUAL, acoustic=ACOUSTIC, senses=SENSES, steps=STEPS)
                                     for _ in range(Plan.fusions)]))
     return [
         Subject("visual", visual, Graph(

@@ -1,41 +1,43 @@
 """Other ways of fusing behind the ports of `Fusion`: what `lookout evaluate --compare` measures it against.
 
-All are trained alike and see alike: each sense enters as in `Fusion`, the pictures as their mean of the
-last seconds too, and every step is a result of its past only. They differ in how the senses meet.
+All are trained alike and given the same: the evidence of each sense for each label, what is seen as its mean of
+the last seconds too; and every step is a result of its past only. They differ in how the senses meet.
 Shapes stand on every line that changes them: B batch, T steps, D width, L labels.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from pipeline.training.network import SENTIMENT_CLASSES, Entrance, Fusion
+from operators.models.bundle import Sense
+from pipeline.training.network import SENTIMENT_CLASSES, Fusion, evidence_of
 
-Sense = Literal["visual", "acoustic"]
 Logits = tuple[Tensor, Tensor]  # events (B, T, L), sentiment (B, T, 4)
 
 
 class LateFusion(nn.Module):
     """Each sense by itself up to its embedding of a step; a subclass joins the two."""
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, joined: int, dim: int, dropout: float) -> None:
+    def __init__(self, *, visual: int, senses: Sequence[Sense], joined: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), Entrance(acoustic, dim)
+        self.evident = evidence_of(senses).acoustic
+        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), nn.Linear(self.evident, dim)
         self.missing = nn.Parameter(torch.randn(2, dim) * 0.02)  # stands where a sense has nothing
         self.norm = nn.LayerNorm(joined)
         self.events, self.sentiment = (
             nn.Sequential(nn.Linear(joined, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, outputs))
-            for outputs in (labels, SENTIMENT_CLASSES))
+            for outputs in (len(senses), SENTIMENT_CLASSES))
 
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor) -> Logits:
         """(B, T, Dv), (B, T, Da), masks bool (B, T) -> events (B, T, L), sentiment (B, T, 4), logits."""
         visual = recent(visual, visual_valid, Fusion.SEEN_STEPS)  # (B, T, Dv)
+        acoustic = acoustic[..., : self.evident]  # (B, T, De)
         v = torch.where(visual_valid.unsqueeze(2), self.visual_in(visual), self.missing[0])  # (B, T, D)
         a = torch.where(acoustic_valid.unsqueeze(2), self.acoustic_in(acoustic), self.missing[1])  # (B, T, D)
         both = self.norm(self.join(v, a, visual_valid, acoustic_valid))  # (B, T, J)
@@ -49,8 +51,8 @@ class LateFusion(nn.Module):
 class Concatenation(LateFusion):
     """Side by side; the heads make of it what they can."""
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, dim: int = 128, dropout: float = 0.2) -> None:
-        super().__init__(visual=visual, acoustic=acoustic, labels=labels, joined=2 * dim, dim=dim, dropout=dropout)
+    def __init__(self, *, visual: int, senses: Sequence[Sense], dim: int = 128, dropout: float = 0.2) -> None:
+        super().__init__(visual=visual, senses=senses, joined=2 * dim, dim=dim, dropout=dropout)
 
     @override
     def join(self, v: Tensor, a: Tensor, visual_valid: Tensor, acoustic_valid: Tensor) -> Tensor:
@@ -60,8 +62,8 @@ class Concatenation(LateFusion):
 class WeightedSum(LateFusion):
     """A learned gate weighs one sense against the other, channel by channel; one that is missing weighs nothing."""
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, dim: int = 128, dropout: float = 0.2) -> None:
-        super().__init__(visual=visual, acoustic=acoustic, labels=labels, joined=dim, dim=dim, dropout=dropout)
+    def __init__(self, *, visual: int, senses: Sequence[Sense], dim: int = 128, dropout: float = 0.2) -> None:
+        super().__init__(visual=visual, senses=senses, joined=dim, dim=dim, dropout=dropout)
         self.gate = nn.Linear(2 * dim, 2 * dim)
 
     @override
@@ -75,8 +77,8 @@ class WeightedSum(LateFusion):
 class Recurrent(LateFusion):
     """Side by side through a small GRU, which remembers what the step itself does not show."""
 
-    def __init__(self, *, visual: int, acoustic: int, labels: int, dim: int = 128, dropout: float = 0.2) -> None:
-        super().__init__(visual=visual, acoustic=acoustic, labels=labels, joined=dim, dim=dim, dropout=dropout)
+    def __init__(self, *, visual: int, senses: Sequence[Sense], dim: int = 128, dropout: float = 0.2) -> None:
+        super().__init__(visual=visual, senses=senses, joined=dim, dim=dim, dropout=dropout)
         self.gru = nn.GRU(2 * dim, dim, batch_first=True)
         self.dropout = nn.Dropout(dropout)
 
@@ -89,7 +91,7 @@ class Recurrent(LateFusion):
 class OneSense(nn.Module):
     """`Fusion` that is never given the other sense: the most that one sense tells in the same network."""
 
-    def __init__(self, sense: Sense, fusion: Fusion) -> None:
+    def __init__(self, sense: str, fusion: Fusion) -> None:
         super().__init__()
         self.sense, self.fusion = sense, fusion
 
@@ -109,19 +111,19 @@ def recent(x: Tensor, valid: Tensor, count: int) -> Tensor:
 
 
 class Method(Protocol):
-    """Makes an untrained fusion for embeddings of these widths."""
+    """Makes an untrained fusion for embeddings of these widths and labels of these senses."""
 
-    def __call__(self, *, visual: int, acoustic: int, labels: int, steps: int) -> nn.Module:
+    def __call__(self, *, visual: int, acoustic: int, senses: Sequence[Sense], steps: int) -> nn.Module:
         """`steps`: T."""
 
 
 def _late(kind: Callable[..., LateFusion]) -> Method:
-    return lambda *, visual, acoustic, labels, steps: kind(visual=visual, acoustic=acoustic, labels=labels)
+    return lambda *, visual, acoustic, senses, steps: kind(visual=visual, senses=senses)
 
 
-def _alone(sense: Sense) -> Method:
-    return lambda *, visual, acoustic, labels, steps: OneSense(
-        sense, Fusion(visual=visual, acoustic=acoustic, labels=labels, steps=steps))
+def _alone(sense: str) -> Method:
+    return lambda *, visual, acoustic, senses, steps: OneSense(
+        sense, Fusion(visual=visual, acoustic=acoustic, senses=senses, steps=steps))
 
 
 OURS, ALIGNED = "cross_attention", "aligned_cross_attention"

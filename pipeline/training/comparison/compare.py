@@ -1,9 +1,8 @@
 """Cross-attention against other ways of fusing and each sense alone, with every source held out once.
 
-The visual trunk has its ImageNet weights and has seen none of the data. The acoustic encoder is trained
-anew for each fold on that fold's training sources, or taken from a bundle; then folds are cut from the
-sources that the bundle has not seen, and what it has seen is only ever trained on. So nothing that is
-scored was learnt from. What takes long is kept, and a run that was killed goes on where it stood.
+Both trunks have the weights that others have taught them and have met none of the data; all that comes after
+them is learnt anew for each fold, on that fold's training sources. So nothing that is scored was learnt from.
+What takes long is kept, and a run that was killed goes on where it stood.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,27 +24,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle
-from pipeline.training.acoustics import train_acoustic
 from pipeline.training.comparison.baselines import METHODS
 from pipeline.training.comparison.contest import Contest, Effort, Fold
 from pipeline.training.comparison.diagrams import draw
-from pipeline.training.comparison.folds import cut
 from pipeline.training.comparison.verdict import judge
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import port
 from pipeline.training.features import Features, prepare
-from pipeline.training.feelings import felt_in
+from pipeline.training.folds import cut
 from pipeline.training.frozen import Frozen
-from pipeline.training.kept import Weights, kept
-from pipeline.training.network import VISUAL_FEATURES, AcousticEncoder, VisualTrunk
+from pipeline.training.kept import kept
+from pipeline.training.network import (
+    ACOUSTIC_FEATURES,
+    FEELINGS,
+    VISUAL_FEATURES,
+    AcousticTrunk,
+    VisualTrunk,
+    evidence_of,
+)
 from pipeline.training.scenes.spoilt import Views, prepare_spoilt
 from pipeline.training.scenes.stage import CONDITIONS
-from pipeline.training.seeing import GENERAL
-from pipeline.training.sounds import sounds_of
 from pipeline.training.split import Part, Source, split
 from pipeline.training.train import PICTURES, WINDOW_STEPS
-
-EncoderOf = Literal["fold", "bundle"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,6 @@ class Terms:
     """How the comparison is made."""
 
     folds: int = 5
-    encoder: EncoderOf = "fold"  # where the acoustic encoder comes from
-    acoustic_epochs: int = 6
     effort: Effort = Effort()
 
 
@@ -67,8 +65,7 @@ def compare(bundle: Bundle, data: Path, out: Path, terms: Terms | None = None, *
     """
     terms, started = terms or Terms(), time.monotonic()
     rows, problems = read_labels(data, bundle.label_names)
-    held = _measured(bundle, rows, terms.encoder)
-    folds = cut([(row.source, row.label) for row in held], terms.folds, terms.effort.seed)
+    folds = cut([(row.source, row.label) for row in rows], terms.folds, terms.effort.seed)
     if not all(folds):
         message = f"{data}: {len(frozenset().union(*folds))} sources are too few for {terms.folds} folds"
         raise SettingsError(message)
@@ -95,6 +92,8 @@ class _Run:
         work.mkdir(parents=True, exist_ok=True)
         self._trunk = Frozen(VisualTrunk(), port("frames", "uint8", *PICTURES),
                              port("embedding", "float32", VISUAL_FEATURES), work / "trunk.onnx")
+        self._hear = Frozen(AcousticTrunk(SAMPLING.sample_rate_hz), port("samples", "float32", SAMPLING.samples),
+                            port("embedding", "float32", ACOUSTIC_FEATURES), work / "acoustic.onnx")
         self._views: Mapping[str, Views] = {}
 
     def features(self, rows: Sequence[Row]) -> tuple[list[Features], list[Problem]]:
@@ -113,99 +112,50 @@ class _Run:
     @cached_property
     def _black(self) -> NDArray[np.float16]:
         """(3840,): trunk features of a black picture that stays black."""
-        kept = self._kept("trunk", "black", lambda: {
+        found = kept(self._work / "trunk-black.pt", lambda: {
             "features": torch.from_numpy(self._trunk(np.zeros((1, *PICTURES), np.uint8))[0])})
-        features: NDArray[np.float16] = kept["features"].numpy()
+        features: NDArray[np.float16] = found["features"].numpy()
         return features
 
     def fold(self, number: int, held_out: frozenset[Source], clips: Sequence[Features]) -> Fold:
         """The scores of one fold."""
         parts = self._parts(held_out, clips)
         name = f"fold {number + 1}"
-        manifest = self._bundle.manifest
+        labels = self._bundle.manifest.labels
         facts = (self._terms, sorted(held_out), [(clip.row, len(clip.samples)) for clip in clips],
-                 [(label.name, label.alertable) for label in manifest.labels],
-                 manifest.acoustic.sha256 if self._terms.encoder == "bundle" else "")
+                 [(label.name, label.sense, label.alertable) for label in labels])
         stem = f"{number}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
         bar = self._bars.add_task(f"{name}, methods", total=len(METHODS))
         file = self._work / f"{stem}.npz"
         if not file.exists():
-            encoder = self._encoder(name, stem, parts["train"])
-            contest = Contest(parts, self._bundle.manifest.labels, encoder, self._views, self._black,
-                              self._terms.effort)
-            contest.run(partial(self._kept, stem), partial(self._bars.advance, bar)).save(file)
+            contest = Contest(parts, labels, self._hear, self._views, self._black, self._terms.effort)
+            contest.run(lambda method, make: kept(self._work / f"{stem}-{method}.pt", make),
+                        partial(self._bars.advance, bar)).save(file)
         self._bars.update(bar, completed=len(METHODS))
         return Fold.load(file)
 
     def _parts(self, held_out: frozenset[Source], clips: Sequence[Features]) -> dict[Part, list[Features]]:
         """What is scored, what calibrates, and all the rest to learn from."""
         others = [clip for clip in clips if clip.row.source not in held_out]
-        met = _met(self._bundle) if self._terms.encoder == "bundle" else frozenset()
-        chosen = split([(clip.row.source, clip.row.label) for clip in others if clip.row.source not in met],
-                       self._terms.effort.seed)
+        chosen = split([(clip.row.source, clip.row.label) for clip in others], self._terms.effort.seed)
         validation = [clip for clip in others if chosen.get(clip.row.source) == "validation"]
         train = [clip for clip in others if chosen.get(clip.row.source) != "validation"]
         return {"held_out": [clip for clip in clips if clip.row.source in held_out],
                 "validation": validation or train, "train": train}
 
-    def _encoder(self, name: str, stem: str, clips: Sequence[Features]) -> Frozen:
-        """The acoustic encoder, which has met none of what this fold scores."""
-        if self._terms.encoder == "bundle":
-            return Frozen.of_bundle(self._bundle, self._bundle.manifest.acoustic)
-        epochs = self._terms.acoustic_epochs
-        bar = self._bars.add_task(f"{name}, acoustic encoder", total=epochs)
-        sounds = sounds_of(clips)
-
-        def learn() -> Weights:
-            return train_acoustic(sounds, samples=SAMPLING.samples, sample_rate_hz=SAMPLING.sample_rate_hz,
-                                  epochs=epochs, seed=self._terms.effort.seed,
-                                  done=lambda epoch, loss: self._bars.update(bar, completed=epoch + 1)).state_dict()
-
-        encoder = AcousticEncoder(SAMPLING.sample_rate_hz, felt_in(sounds))
-        encoder.load_state_dict(self._kept(stem, "encoder", learn))
-        return Frozen(encoder, port("samples", "float32", SAMPLING.samples),
-                      port("embedding", "float32", AcousticEncoder.WIDTH), self._work / f"{stem}-encoder.onnx")
-
-    def _kept(self, stem: str, name: str, make: Callable[[], Weights]) -> Weights:
-        return kept(self._work / f"{stem}-{name}.pt", make)
-
-
-def _met(bundle: Bundle) -> frozenset[Source]:
-    """What the bundle has learnt from."""
-    return frozenset((group, source) for group, names in bundle.manifest.training.get("sources", {}).items()
-                     for source in names)
-
-
-def _measured(bundle: Bundle, rows: Sequence[Row], encoder: EncoderOf) -> list[Row]:
-    """The rows that may be scored."""
-    if encoder == "fold":
-        return list(rows)
-    met = _met(bundle)
-    if not met or bundle.sampling != SAMPLING:
-        message = f"model bundle {bundle.path}: " + (
-            "its manifest does not say what it was trained on, so nothing can be held out from its acoustic encoder"
-            if not met else "its encoders sample otherwise than training here does")
-        raise SettingsError(message)
-    return [row for row in rows if row.source not in met]
-
 
 def _method(bundle: Bundle, terms: Terms, clips: Sequence[Features], folds: Sequence[frozenset[Source]],
             ) -> dict[str, Any]:
     """How the figures came about, for whoever reads them."""
-    manifest, held = bundle.manifest, frozenset().union(*folds)
-    encoders: dict[EncoderOf, str] = {
-        "fold": f"trained for each fold on its training sources only, {terms.acoustic_epochs} epochs",
-        "bundle": f"of the bundle {manifest.name} {manifest.version}: it has seen {len(_met(bundle))} sources, which "
-                  f"are only trained on here; folds are cut from {len(held)} others",
-    }
+    labels = bundle.manifest.labels
     counts = [Counter(clip.row.label for clip in clips if clip.row.source in fold) for fold in folds]
-    width = sum(label.seen for label in manifest.labels) + GENERAL
-    fusions = {name: make(visual=width, acoustic=AcousticEncoder.WIDTH, labels=len(manifest.labels), steps=WINDOW_STEPS)
-               for name, make in METHODS.items()}
+    senses = [label.sense for label in labels]
+    evidence = evidence_of(senses)
+    fusions = {name: make(visual=evidence.visual, acoustic=evidence.acoustic + FEELINGS, senses=senses,
+                          steps=WINDOW_STEPS) for name, make in METHODS.items()}
     return {
         "grouped_by": "source", "interval": "95 %, Student's t over folds",
-        "visual_trunk": "ImageNet weights; has seen none of the data",
-        "acoustic_encoder": encoders[terms.encoder],
+        "trunks": "weights that others have taught; they have met none of the data",
         "composed_scenes": "pictures of held-out sources with sounds of other held-out sources mixed over them",
         "conditions": {name: condition.says for name, condition in CONDITIONS.items()},
         "effort": asdict(terms.effort),

@@ -11,24 +11,25 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from operators.models.bundle import Label
+from pipeline.training import hearing, seeing
 from pipeline.training.aligning import align, pairs_of
 from pipeline.training.calibrate import Calibration, calibrate
 from pipeline.training.comparison.baselines import ALIGNED, METHODS
 from pipeline.training.features import Features
+from pipeline.training.folds import FOLDS, divided
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
 from pipeline.training.kept import Weights
-from pipeline.training.network import Fusion
+from pipeline.training.network import ACOUSTIC_FEATURES, FEELINGS, VISUAL_FEATURES, Fusion, Projection, evidence_of
 from pipeline.training.scenes.compose import MASKED, Shape
 from pipeline.training.scenes.script import Recipe
 from pipeline.training.scenes.source import Scenes, stacked
 from pipeline.training.scenes.spoilt import Views
 from pipeline.training.scenes.stage import CONDITIONS, RATE_HZ, Stage
 from pipeline.training.scenes.staged import StagedSource
-from pipeline.training.seeing import divided, learn_projections
 from pipeline.training.split import Part
 from pipeline.training.train import HOP, SCENE_STEPS, WINDOW_STEPS
 
@@ -39,14 +40,14 @@ SCORED_AT_ONCE = 64  # scenes
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each method is trained and on how many scenes it is scored; the defaults take half an hour a fold."""
+    """How long each method is trained and on how many scenes it is scored; the defaults take ten minutes a fold."""
 
     seed: int = 0
     epochs: int = 6
     batches: int = 50  # per epoch
     align_updates: int = 400
     ordinary_scenes: int = 200  # sounds to learn from, composed as for every training
-    composed_scenes: int = 500  # and by the recipe
+    composed_scenes: int = 300  # and by the recipe
     checked_scenes: int = 150  # to calibrate on
     measured_scenes: int = 240
 
@@ -85,8 +86,8 @@ class Contest:
     def __init__(self, clips: Mapping[Part, Sequence[Features]], labels: Sequence[Label], encoder: Frozen,
                  spoilt: Mapping[str, Views], black: NDArray[np.float16], effort: Effort) -> None:
         """`spoilt`: by path; `black` (3840,): trunk features of a black picture that stays black."""
-        self._clips, self._effort = {**clips, "train": divided(clips["train"])}, effort
-        self._projections = learn_projections(self._clips["train"], [label.name for label in labels if label.seen])
+        self._clips, self._effort = {**clips, "train": divided(clips["train"], effort.seed)}, effort
+        self._labels, self._spoilt = labels, spoilt
         self._encoder, self._black = encoder, black
         self._names = tuple(label.name for label in labels)
         self._alertable = [index for index, label in enumerate(labels) if label.alertable]
@@ -115,16 +116,25 @@ class Contest:
     @cached_property
     def _source(self) -> StagedSource:
         effort = self._effort
-        source = StagedSource(self._clips["train"], self._encoder, Shape(SCENE_STEPS, HOP, self._names), self._black,
-                              effort.seed, stage=self._stage, alertable=self._told_of)
+        shape = Shape(SCENE_STEPS, HOP, self._names)
+        source = StagedSource(self._clips["train"], self._encoder, shape, self._black, effort.seed,
+                              stage=Stage(shape, self._spoilt, self._black, self._encoder), alertable=self._told_of)
         source.fill(effort.ordinary_scenes, alone=False)
         for _ in range(effort.composed_scenes):
             source.compose()
         return source
 
+    @cached_property
+    def _projections(self) -> tuple[nn.ModuleList, nn.ModuleList]:
+        """Of what is seen and of what is heard: the same for all methods."""
+        seen = [label.name for label in self._labels if label.seen]
+        return (nn.ModuleList(seeing.learn_projections(self._clips["train"], seen)),
+                nn.ModuleList(hearing.learn_projections(self._source, self._labels, ACOUSTIC_FEATURES)))
+
     def _learn(self, method: str) -> Weights:
         self._source.rewind()
         head = self._untrained(method)
+        head.visual, head.acoustic = self._projections
         if method == ALIGNED:
             align(head, pairs_of(self._clips["train"], self._encoder, HOP), updates=self._effort.align_updates,
                   seed=self._effort.seed)
@@ -133,9 +143,13 @@ class Contest:
 
     def _untrained(self, method: str) -> Head:
         torch.manual_seed(self._effort.seed)
-        fusion = METHODS[method](visual=self._projections[0].width, acoustic=self._encoder.width,
-                                 labels=len(self._names), steps=WINDOW_STEPS)
-        return Head(self._projections, cast(Fusion, fusion))  # each has its ports
+        senses = [label.sense for label in self._labels]
+        evidence = evidence_of(senses)
+        fusion = METHODS[method](visual=evidence.visual, acoustic=evidence.acoustic + FEELINGS, senses=senses,
+                                 steps=WINDOW_STEPS)
+        visual, acoustic = ([Projection(width, outputs) for _ in range(1 + FOLDS)] for width, outputs in (
+            (VISUAL_FEATURES, evidence.visual), (ACOUSTIC_FEATURES, evidence.acoustic)))
+        return Head(visual, acoustic, cast(Fusion, fusion))  # each has its ports
 
     def _scenes(self, part: Part, count: int, conditions: Sequence[str]) -> dict[str, Scenes]:
         """The same composed scenes under each of the conditions."""

@@ -15,7 +15,7 @@ from operators.models.card import CARD, card
 def compared(report: Mapping[str, Any]) -> dict[str, Any]:
     """What `compare` gives as a manifest has it: without each label's figures, and how they came about in short."""
     method, composed = report["method"], report["composed_scenes"]
-    return {"acoustic_encoder": method["acoustic_encoder"], "folds": len(method["folds"]),
+    return {"trunks": method["trunks"], "folds": len(method["folds"]),
             "composed_scenes": {name: figures for name, figures in composed.items() if name != "ap"},
             "real_clips_with_sound": report["real_clips_with_sound"]}
 

@@ -61,7 +61,7 @@ def comparison(report: Mapping[str, Any]) -> list[RenderableType]:
     errors = ", ".join(f"{method['conditions'][name]}: {by['cross_attention']:.3f}"
                        for name, by in composed["calibration_error"].items())
     lines = [f"Expected calibration error of cross-attention: {errors}",
-             f"Acoustic encoder: {method['acoustic_encoder']}. Visual trunk: {method['visual_trunk']}.",
+             f"Trunks: {method['trunks']}.",
              f"Diagrams: {', '.join(report['diagrams'])}"]
     return [table, real, gains, *lines]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.training import augment
-from pipeline.training.dataset import NOBODY, SAMPLING, UNKNOWN
+from pipeline.training.dataset import NOBODY, SAMPLING, UNKNOWN, Row
 from pipeline.training.features import Features
 from pipeline.training.frozen import Frozen
 from pipeline.training.network import SENTIMENT_CLASSES
@@ -30,10 +30,11 @@ from pipeline.training.scenes.compose import (
 class Heard:
     """An encoded sound track."""
 
-    acoustic: NDArray[np.float16]  # (T, Da)
+    acoustic: NDArray[np.float16]  # (T, A) features of the acoustic trunk
     valid: NDArray[np.bool_]  # (T,)
     events: NDArray[np.float32]  # (T, L) 0, 1 or MASKED
     sentiment: NDArray[np.int64]  # (T,) 0..3 or UNKNOWN
+    fold: int = 0  # of the sources learnt from, to which all that is heard belongs; 0: to none
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,27 @@ class Scenes:
     """B scenes of T steps, as the fusion takes them, and what it should say."""
 
     visual: Tensor  # float32 (B, T, 3840) trunk features
-    acoustic: Tensor  # float32 (B, T, Da)
+    acoustic: Tensor  # float32 (B, T, A) trunk features
     visual_valid: Tensor  # bool (B, T)
     acoustic_valid: Tensor  # bool (B, T)
     events: Tensor  # float32 (B, T, L) 0, 1 or MASKED
     sentiment: Tensor  # int64 (B, T) 0..3 or UNKNOWN
-    fold: Tensor  # int64 (B, T) of the sources learnt from, to which what is seen belongs; 0: to none
+    visual_fold: Tensor  # int64 (B, T) of the sources learnt from, to which what is seen belongs; 0: to none
+    acoustic_fold: Tensor  # int64 (B, T) and what is heard
 
 
-def encode(track: SoundTrack, encoder: Frozen, hop: int) -> Heard:
-    """The track through the acoustic encoder, one window up to each step as in serving."""
+def encode(track: SoundTrack, encoder: Frozen, hop: int, fold: int = 0) -> Heard:
+    """The track, of sounds of this fold, through the acoustic encoder, one window up to each step as in serving."""
     padded = np.concatenate([np.zeros(SAMPLING.samples - hop, np.float32), track.samples])
     windows = np.lib.stride_tricks.sliding_window_view(padded, SAMPLING.samples)[::hop]  # (T, N)
     silent: NDArray[np.bool_] = np.logical_not(windows.any(axis=1))  # (T,) all alike: the first of them is enough
     chosen = ~silent
     chosen[silent.argmax()] = True
-    encoded = encoder(windows[chosen])  # (chosen windows, Da)
+    encoded = encoder(windows[chosen])  # (chosen windows, A)
     row = np.cumsum(chosen) - 1  # (T,) where each window's result is
     row[silent] = row[silent.argmax()]
-    acoustic = encoded[row]  # (T, Da)
-    return Heard(acoustic, np.ones(len(windows), np.bool_), track.events, track.sentiment)
+    acoustic = encoded[row]  # (T, A)
+    return Heard(acoustic, np.ones(len(windows), np.bool_), track.events, track.sentiment, fold)
 
 
 class SceneSource:
@@ -71,22 +73,39 @@ class SceneSource:
         self._random = np.random.default_rng(seed)
         self._torch = torch.Generator().manual_seed(seed)
         self._shape, self._encoder = shape, encoder
-        self._sounds = SoundComposer(clips, shape, self._random)
+        folds = sorted({clip.fold for clip in clips if clip.heard and not clip.seen})
+        self._sounds = {fold: SoundComposer([clip for clip in clips if clip.fold == fold], shape, self._random)
+                        for fold in folds}  # what a scene sounds like, one projection has not been taught
         self._pictures = PictureComposer(clips, shape, black, self._random)
         self._shown = [clip for clip in clips if clip.seen]
         self._played = [clip for clip in clips if not clip.seen and clip.heard]
-        self._own = {id(clip): self._encoded(own_sound(clip, shape)) for clip in self._shown if clip.heard}
+        self._own = {id(clip): self._encoded(own_sound(clip, shape), clip.fold) for clip in self._shown if clip.heard}
         self._pool: list[Heard] = []
+        self.mixed: list[Heard] = []  # sounds over one another, of one fold each
+        self.alone: list[tuple[Row, Heard]] = []  # single clips
         self._silence = self._encoded(SoundTrack(
             np.zeros(shape.samples, np.float32), np.zeros((shape.steps, len(shape.labels)), np.float32),
-            np.zeros(shape.steps, np.int64)))
+            np.zeros(shape.steps, np.int64)), 0)
 
     def fill(self, scenes: int, *, alone: bool) -> None:
         """Compose and encode this many more sound tracks; with `alone` also one of every clip by itself."""
         for _ in range(scenes if self._played else 0):
-            self._pool.append(self._encoded(self._degraded(self._sounds.draw(), 0.5)))
+            fold = self._in_turn(len(self.mixed))
+            self.mixed.append(self._encoded(self._degraded(self._sounds[fold].draw(), 0.5), fold))
+            self._pool.append(self.mixed[-1])
         for clip in self._played if alone else ():
-            self._pool.append(self._encoded(self._degraded(self._sounds.alone(clip), 0.3)))
+            track = self._degraded(self._sounds[clip.fold].alone(clip), 0.3)
+            self.alone.append((clip.row, self._encoded(track, clip.fold)))
+            self._pool.append(self.alone[-1][1])
+
+    @property
+    def recorded(self) -> list[Heard]:
+        """The sounds that what is seen was recorded with."""
+        return list(self._own.values())
+
+    def _in_turn(self, made: int) -> int:
+        """The fold whose turn it is."""
+        return list(self._sounds)[made % len(self._sounds)]
 
     def sentiment_weights(self) -> Tensor:
         """(4,) what a step of each sentiment counts, so that the three weigh the same however often they come."""
@@ -108,12 +127,16 @@ class SceneSource:
                 heard = self._pool[int(self._random.integers(len(self._pool)))]
         else:
             pictures, heard = self._pictures.draw(), self._pool[int(self._random.integers(len(self._pool)))]
+        return self._part(pictures, heard, steps, dropout=dropout)
+
+    def _part(self, pictures: PictureTrack, heard: Heard, steps: int, *, dropout: bool) -> tuple[PictureTrack, Heard]:
+        """The first so many steps of a scene, or any."""
         start = 0
         if self._random.random() < 0.5:  # noqa: PLR2004
             start = int(self._random.integers(0, self._shape.steps - steps + 1))
         part = slice(start, start + steps)
         pictures = PictureTrack(pictures.visual[part], pictures.valid[part], pictures.events[part], pictures.fold[part])
-        heard = Heard(heard.acoustic[part], heard.valid[part], heard.events[part], heard.sentiment[part])
+        heard = Heard(heard.acoustic[part], heard.valid[part], heard.events[part], heard.sentiment[part], heard.fold)
         return self._without(pictures, heard) if dropout else (pictures, heard)
 
     def _without(self, pictures: PictureTrack, heard: Heard) -> tuple[PictureTrack, Heard]:
@@ -130,7 +153,8 @@ class SceneSource:
         elif choice < 0.3:  # noqa: PLR2004
             listened[:], told = False, np.where(told == 0.0, 0.0, MASKED)
             sentiment = np.full_like(sentiment, NOBODY)
-        return replace(pictures, valid=seen, events=shown), Heard(heard.acoustic, listened, told, sentiment)
+        return (replace(pictures, valid=seen, events=shown),
+                replace(heard, valid=listened, events=told, sentiment=sentiment))
 
     def _degraded(self, track: SoundTrack, share: float) -> SoundTrack:
         if self._random.random() >= share:
@@ -138,8 +162,8 @@ class SceneSource:
         wave = augment.degrade(torch.from_numpy(track.samples).unsqueeze(0), SAMPLING.sample_rate_hz, self._torch)
         return SoundTrack(wave[0].numpy(), track.events, track.sentiment)
 
-    def _encoded(self, track: SoundTrack) -> Heard:
-        return encode(track, self._encoder, self._shape.hop)
+    def _encoded(self, track: SoundTrack, fold: int) -> Heard:
+        return encode(track, self._encoder, self._shape.hop, fold)
 
 
 def stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:
@@ -153,7 +177,8 @@ def stacked(scenes: Sequence[tuple[PictureTrack, Heard]]) -> Scenes:
         acoustic_valid=torch.from_numpy(np.stack([one.valid for one in heard])),
         events=torch.from_numpy(events),
         sentiment=torch.from_numpy(np.stack([one.sentiment for one in heard])),
-        fold=torch.from_numpy(np.stack([one.fold for one in pictures])))
+        visual_fold=torch.from_numpy(np.stack([one.fold for one in pictures])),
+        acoustic_fold=torch.tensor([[one.fold] * len(one.valid) for one in heard]))
 
 
 def _both(seen: NDArray[np.float32], heard: NDArray[np.float32]) -> NDArray[np.float32]:

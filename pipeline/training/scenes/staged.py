@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +27,26 @@ class StagedSource(SceneSource):
 
     def __init__(self, clips: Sequence[Features], encoder: Frozen, shape: Shape, black: NDArray[np.float16], seed: int,
                  *, stage: Stage, alertable: Collection[str]) -> None:
-        """`shape` is that of the ordinary scenes; composed ones have the stage's, which `draw` is then asked for."""
+        """`shape` is that of all scenes, the stage's too."""
         super().__init__(clips, encoder, shape, black, seed)
         self._stage = stage
-        self._recipe = Recipe(clips, alertable, steps=stage.shape.steps, hop=shape.hop, sample_rate_hz=RATE_HZ,
-                              random=self._random)
+        self._recipes = {fold: Recipe([clip for clip in clips if clip.seen or clip.fold == fold], alertable,
+                                      steps=stage.shape.steps, hop=shape.hop, sample_rate_hz=RATE_HZ,
+                                      random=self._random) for fold in self._sounds}
         self._composed: list[tuple[Outline, Heard]] = []
         self._filled = self._random.bit_generator.state
 
     def compose(self) -> None:
-        """One more composed sound."""
-        outline = self._recipe.outline()
-        faults = self._recipe.faults(tuple(ACOUSTIC_FAULTS)) if self._random.random() < SPOILT else ()
-        self._composed.append((outline, self._stage.heard(self._recipe.played(outline), faults)))
+        """One more composed sound, where there is anything to be heard."""
+        if not self._sounds:
+            return
+        fold = self._in_turn(len(self._composed))
+        recipe = self._recipes[fold]
+        outline = recipe.outline()
+        faults = recipe.faults(tuple(ACOUSTIC_FAULTS)) if self._random.random() < SPOILT else ()
+        heard = replace(self._stage.heard(recipe.played(outline), faults), fold=fold)
+        self._composed.append((outline, heard))
+        self.mixed.append(heard)
         self._filled = self._random.bit_generator.state
 
     def rewind(self) -> None:
@@ -47,12 +55,13 @@ class StagedSource(SceneSource):
 
     @override
     def draw(self, count: int, steps: int, *, dropout: bool) -> Scenes:
-        ordinary = [self._scene(steps, dropout=dropout) for _ in range(count - count // 2)]
-        composed = [self._meet(dropout=dropout) for _ in range(count // 2)]
-        return stacked([*ordinary, *composed])
+        met = count // 2 if self._composed else 0
+        ordinary = [self._scene(steps, dropout=dropout) for _ in range(count - met)]
+        return stacked([*ordinary, *(self._meet(steps, dropout=dropout) for _ in range(met))])
 
-    def _meet(self, *, dropout: bool) -> tuple[PictureTrack, Heard]:
+    def _meet(self, steps: int, *, dropout: bool) -> tuple[PictureTrack, Heard]:
         outline, heard = self._composed[int(self._random.integers(len(self._composed)))]
-        faults = self._recipe.faults((*VISUAL_FAULTS, FROZEN)) if self._random.random() < SPOILT else ()
-        pictures = self._stage.seen(self._recipe.shots(outline), faults, AS_COMPOSED)
-        return self._without(pictures, heard) if dropout else (pictures, heard)
+        recipe = self._recipes[heard.fold]
+        faults = recipe.faults((*VISUAL_FAULTS, FROZEN)) if self._random.random() < SPOILT else ()
+        pictures = self._stage.seen(recipe.shots(outline), faults, AS_COMPOSED)
+        return self._part(pictures, heard, steps, dropout=dropout)

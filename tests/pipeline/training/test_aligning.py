@@ -8,16 +8,19 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from pipeline.training.aligning import Pair, agreement, align  # noqa: E402
 from pipeline.training.fusing import Head  # noqa: E402
-from pipeline.training.network import VISUAL_FEATURES, Fusion, VisualProjection  # noqa: E402
+from pipeline.training.network import GENERAL, VISUAL_FEATURES, Fusion, Projection  # noqa: E402
 
 WIDTH = 16
 
 
 def head() -> Head:
     torch.manual_seed(0)
-    projection = VisualProjection(WIDTH)
-    projection.linear.weight.copy_(torch.from_numpy(words() / VISUAL_FEATURES * WIDTH))
-    return Head([projection], Fusion(visual=WIDTH, acoustic=WIDTH, labels=2, steps=8, dim=16))
+    seen, heard = Projection(VISUAL_FEATURES, WIDTH), Projection(WIDTH, WIDTH)
+    seen.linear.weight.copy_(torch.from_numpy(words() / VISUAL_FEATURES * WIDTH))
+    heard.linear.weight.copy_(torch.eye(WIDTH))
+    labels = WIDTH - GENERAL - 1  # heard, so that all numbers are evidence
+    return Head([seen], [heard], Fusion(visual=WIDTH, acoustic=WIDTH + 3, senses=["acoustic"] * labels, steps=8,
+                                        dim=16))
 
 
 def words() -> NDArray[np.float64]:

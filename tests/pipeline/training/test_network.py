@@ -7,25 +7,41 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from operators.models.bundle import Sense  # noqa: E402
 from pipeline.training.network import (  # noqa: E402
+    ACOUSTIC_FEATURES,
+    FEELINGS,
     AcousticEncoder,
     AcousticTrunk,
-    AcousticWhat,
     Fusion,
     LogMel,
     Manner,
+    Projection,
     ServedFusion,
     VisualTrunk,
     VoiceTrunk,
+    YamNet,
+    evidence_of,
 )
 
-STEPS, VISUAL, ACOUSTIC, LABELS = 8, 12, 10, 3
+SENSES: list[Sense] = ["both", "visual", "acoustic"]
+EVIDENCE = evidence_of(SENSES)
+STEPS, VISUAL, ACOUSTIC, LABELS = 8, EVIDENCE.visual, EVIDENCE.acoustic + FEELINGS, len(SENSES)
+
+
+def taught(felt: list[int] | None = None) -> Fusion:
+    """As if it had been: what begins at zero says something."""
+    torch.manual_seed(0)
+    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, senses=SENSES, steps=STEPS, dim=16, felt=felt).eval()
+    for weights in fusion.parameters():
+        if not weights.any():
+            torch.nn.init.normal_(weights)
+    return fusion
 
 
 @pytest.fixture
 def fusion() -> Fusion:
-    torch.manual_seed(0)
-    return Fusion(visual=VISUAL, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
+    return taught()
 
 
 @pytest.fixture
@@ -51,8 +67,42 @@ def test_the_past_does_change_something(fusion: Fusion, inputs: list[torch.Tenso
     inputs[3][:, 0] = True
     changed = [array.clone() for array in inputs]
     changed[1][:, 0] = 3 * torch.randn_like(changed[1][:, 0])
-    for one, other in zip(fusion(*inputs), fusion(*changed), strict=True):
-        assert not torch.allclose(one[:, -1], other[:, -1], atol=1e-4)
+    one, other = fusion(*inputs)[0][:, -1], fusion(*changed)[0][:, -1]
+    for seen in (0, 1):
+        assert not torch.allclose(one[:, seen], other[:, seen], atol=1e-4)
+
+
+def test_each_label_begins_with_its_own_evidence_and_little_else() -> None:
+    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, senses=SENSES, steps=STEPS).eval()
+    anywhere = torch.ones(1, STEPS, dtype=torch.bool)
+    for sense, place, label in ((0, EVIDENCE.seen[0], 0), (0, EVIDENCE.seen[1], 1), (1, EVIDENCE.heard[0], 2)):
+        given = [torch.zeros(1, STEPS, VISUAL), torch.zeros(1, STEPS, ACOUSTIC)]
+        before = fusion(*given, anywhere, anywhere)[0]
+        given[sense][..., place] = 1.0
+        assert (fusion(*given, anywhere, anywhere)[0] - before)[0, -1].round(decimals=3).tolist() == [
+            float(index == label) for index in range(LABELS)]
+
+
+def test_a_label_that_is_only_heard_is_told_from_what_is_heard_now(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    visual, acoustic, seen, heard = inputs
+    seen[:], heard[:] = True, True
+    before = fusion(*inputs)[0][:, -1]
+    earlier = acoustic.clone()
+    earlier[:, :-1] *= -3
+    for changed in (fusion(-3 * visual, acoustic, seen, heard), fusion(visual, earlier, ~seen, heard)):
+        now = changed[0][:, -1]
+        assert torch.equal(now[:, 2], before[:, 2])
+        assert not torch.allclose(now[:, :2], before[:, :2], atol=1e-3)
+    assert not torch.allclose(fusion(visual, -3 * acoustic, seen, heard)[0][:, -1, 2], before[:, 2], atol=1e-3)
+
+
+@pytest.mark.parametrize("senses", [["acoustic", "acoustic"], ["visual"]])
+def test_labels_of_one_sense_alone_are_enough(senses: list[Sense]) -> None:
+    evidence = evidence_of(senses)
+    fusion = Fusion(visual=evidence.visual, acoustic=evidence.acoustic + FEELINGS, senses=senses, steps=4).eval()
+    anywhere = torch.ones(1, 4, dtype=torch.bool)
+    given = torch.ones(1, 4, evidence.visual), torch.ones(1, 4, evidence.acoustic + FEELINGS)
+    assert fusion(*given, anywhere, anywhere)[0].shape == (1, 4, len(senses))
 
 
 @pytest.mark.parametrize("garbage", [1e6, float("nan"), float("inf")])
@@ -74,9 +124,8 @@ def test_a_step_means_the_same_wherever_it_stands_in_the_window(fusion: Fusion, 
 @pytest.mark.parametrize("felt", [[0, 1, 2], None])
 def test_what_is_felt_depends_on_nothing_seen_and_on_nothing_heard_before(inputs: list[torch.Tensor],
                                                                           felt: list[int] | None) -> None:
-    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, felt=felt, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
-    if isinstance(fusion.feelings, Manner):
-        torch.nn.init.normal_(fusion.feelings.linear.weight)
+    fusion = taught(felt)
+    assert isinstance(fusion.feelings.manner, Manner) == (felt is not None)
 
     def feelings(*changed: torch.Tensor) -> torch.Tensor:
         return torch.softmax(fusion(*changed)[1][..., 1:], dim=2)[:, -1]
@@ -91,9 +140,8 @@ def test_what_is_felt_depends_on_nothing_seen_and_on_nothing_heard_before(inputs
         assert torch.allclose(feelings(visual, changed, seen, heard), before, atol=1e-6) == (age > 0)
 
 
-def test_events_depend_on_what_is_heard_and_feelings_on_how(inputs: list[torch.Tensor]) -> None:
+def test_events_depend_on_what_is_heard_and_feelings_on_how(fusion: Fusion, inputs: list[torch.Tensor]) -> None:
     what = ACOUSTIC - 3
-    fusion = Fusion(visual=VISUAL, acoustic=ACOUSTIC, felt=None, labels=LABELS, steps=STEPS, dim=16, heads=2).eval()
     inputs[3][:] = True
     changed, others = ([array.clone() for array in inputs] for _ in range(2))
     changed[1][..., what:] *= -3
@@ -174,38 +222,30 @@ def test_what_changes_evenly_is_a_first_difference_and_no_second_one() -> None:
 
 
 def test_an_embedding_is_what_a_sound_is_and_how_it_sounds_and_only_what_is_taught() -> None:
-    encoder, sounds = AcousticEncoder(16_000).eval(), torch.rand(6, 16_000) - 0.5
-    what = AcousticTrunk.WIDTH
-    torch.nn.init.normal_(encoder.how.linear.weight, std=0.02)
+    trunk, sounds, what = AcousticTrunk(16_000).eval(), torch.rand(6, 16_000) - 0.5, 5
+    encoder = AcousticEncoder(trunk, Projection(ACOUSTIC_FEATURES, what), 16_000).eval()
+    for linear in (encoder.how.linear, encoder.projection.linear):
+        torch.nn.init.normal_(linear.weight, std=0.02)
     with torch.inference_mode():
         before = encoder(sounds)
-        assert before.shape == (6, AcousticEncoder.WIDTH)
-        assert torch.allclose(encoder.what(encoder.logmel(sounds)), before[:, :what])
+        assert before.shape == (6, what + FEELINGS)
+        assert trunk(sounds).shape == (6, ACOUSTIC_FEATURES)
+        assert torch.allclose(encoder.projection(trunk(sounds)), before[:, :what], atol=1e-5)
         assert before[:, what:].std(0).max() > 0.01
-        for weights in list(encoder.trunk)[-3].parameters():
+        for weights in list(trunk.net)[-3].parameters():
             weights.mul_(2.0)
         after = encoder(sounds)
     assert torch.equal(before[:, what:], after[:, what:])
     assert not torch.allclose(before[:, :what], after[:, :what])
 
 
-def test_a_fusion_is_taught_the_same_by_who_tells_no_voice_from_another() -> None:
-    encoder, sounds = AcousticEncoder(16_000).eval(), torch.rand(4, 16_000) - 0.5
-    torch.nn.init.normal_(encoder.how.linear.weight)
-    torch.manual_seed(0)
-    fusion = Fusion(visual=3, acoustic=AcousticEncoder.WIDTH, labels=2, steps=4, dim=8, heads=2, felt=None).eval()
-    anywhere, gradients = torch.ones(1, 4, dtype=torch.bool), []
-    with torch.inference_mode():
-        given = [one(sounds).unsqueeze(0) for one in (encoder, AcousticWhat(encoder))]
-    assert not torch.allclose(given[0], given[1], atol=0.1)
-    for heard in given:
-        fusion.zero_grad()
-        events, sentiment = fusion(torch.ones(1, 4, 3), heard.clone(), anywhere, anywhere)
-        told = torch.nn.functional.cross_entropy(sentiment.flatten(0, 1), torch.tensor([0, 1, 2, 3]))
-        (events.square().mean() + told).backward()
-        gradients.append({name: weight.grad for name, weight in fusion.named_parameters() if weight.grad is not None})
-    for name, gradient in gradients[0].items():
-        assert torch.allclose(gradient, gradients[1][name], atol=1e-6), name
+def test_a_projection_can_be_followed_by_what_it_was_made_of() -> None:
+    projection = Projection(4, 2)
+    for weights in (*projection.parameters(), projection.mean, projection.std):
+        torch.nn.init.uniform_(weights, 0.5, 2.0)
+    features = torch.randn(3, 4)
+    wanted = torch.cat([projection(features), features], dim=1)
+    assert torch.allclose(projection.and_as_it_is()(features), wanted, atol=1e-5)
 
 
 def test_the_acoustic_trunk_is_yamnet_as_its_authors_trained_it() -> None:
@@ -213,7 +253,7 @@ def test_the_acoustic_trunk_is_yamnet_as_its_authors_trained_it() -> None:
     time_s = torch.arange(15_600) / 16_000
     sound = 0.3 * torch.sin(2 * torch.pi * (400 + 600 * time_s) * time_s).unsqueeze(0)
     with torch.inference_mode():
-        features = AcousticTrunk().eval()(LogMel(16_000)(sound)[..., :96]).mean((2, 3))[0]
+        features = YamNet().eval()(LogMel(16_000)(sound)[..., :96]).mean((2, 3))[0]
     assert features.topk(6).indices.tolist() == [953, 967, 690, 326, 572, 156]
     told = torch.tensor([5.9167, 4.7756, 3.5162, 3.4562, 3.1656, 2.9071])
     assert torch.allclose(features.topk(6).values, told, rtol=0.01)  # the weights are rounded to float16

@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from pipeline.training.dataset import Row  # noqa: E402
 from pipeline.training.features import Features  # noqa: E402
-from pipeline.training.network import VISUAL_FEATURES, VisualProjection  # noqa: E402
-from pipeline.training.seeing import FOLDS, GENERAL, divided, learn_projections  # noqa: E402
+from pipeline.training.folds import divided  # noqa: E402
+from pipeline.training.network import GENERAL, VISUAL_FEATURES, Projection  # noqa: E402
+from pipeline.training.seeing import learn_projections  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 LOOKS = {label: RANDOM.standard_normal(VISUAL_FEATURES) for label in ("fight", "smoke", "no_fight")}
@@ -29,30 +30,13 @@ def recordings(count: int = 30, first: int = 0) -> list[Features]:
     return [recording(label, f"{label}-{i}") for i in range(first, first + count) for label in LOOKS]
 
 
-def told(projection: VisualProjection, clip: Features) -> list[float]:
+def told(projection: Projection, clip: Features) -> list[float]:
     with torch.inference_mode():
         return list(projection(torch.from_numpy(clip.visual[0].astype(np.float32))).mean(0).tolist())
 
 
-def test_a_source_is_in_one_fold_and_folds_are_of_about_one_size() -> None:
-    clips = [recording("fight", f"{i // 3}") for i in range(60)]
-    folds: dict[str, set[int]] = {}
-    for clip in divided(clips):
-        folds.setdefault(clip.row.source[1], set()).add(clip.fold)
-    assert all(len(found) == 1 for found in folds.values())
-    counts = np.bincount([clip.fold for clip in divided(clips)], minlength=FOLDS + 1)
-    assert counts[0] == 0
-    assert counts[1:].max() - counts[1:].min() <= 3
-
-
-def test_what_is_only_heard_is_in_no_fold() -> None:
-    heard = Features(Row(2, "a.wav", "siren", ("s", "a")), np.ones(8000, np.float16),
-                     np.zeros((2, 0, VISUAL_FEATURES), np.float16), np.zeros((2, VISUAL_FEATURES), np.float16))
-    assert divided([heard])[0].fold == 0
-
-
 def test_each_label_has_a_number_that_tells_it_from_the_others_in_recordings_never_met() -> None:
-    served = learn_projections(divided(recordings()), ["fight", "smoke"])[0]
+    served = learn_projections(divided(recordings(), 0), ["fight", "smoke"])[0]
     for clip in recordings(10, first=30):
         fight, smoke, *general = told(served, clip)
         assert (fight > 0) == (clip.row.label == "fight")
@@ -62,7 +46,7 @@ def test_each_label_has_a_number_that_tells_it_from_the_others_in_recordings_nev
 
 def test_a_fold_is_told_by_what_was_taught_without_it() -> None:
     """So what is said of it is as good as of recordings never met, and no better."""
-    clips = divided(recordings(8))
+    clips = divided(recordings(8), 0)
     projections = learn_projections(clips, ["fight"])
     changed = [clip for clip in clips if clip.fold != 2]
     without = learn_projections(changed, ["fight"])
@@ -79,13 +63,13 @@ def test_where_the_picture_changes_at_once_nothing_is_told() -> None:
     jump = 3 * LOOKS["fight"] + np.random.default_rng(9).standard_normal(VISUAL_FEATURES)
     clips = [replace(clip, cut=np.stack([jump, jump]).astype(np.float16)) for clip in recordings()]
     cut = replace(clips[0], visual=np.stack([[jump]]).astype(np.float16))
-    knows, does_not = (learn_projections(divided(some), ["fight"])[0] for some in (clips, recordings()))
+    knows, does_not = (learn_projections(divided(some, 0), ["fight"])[0] for some in (clips, recordings()))
     assert told(does_not, cut)[0] > 1.0
     assert abs(told(knows, cut)[0]) < 0.3
 
 
 def test_the_general_numbers_are_the_same_in_all_and_of_one_spread() -> None:
-    clips = divided(recordings())
+    clips = divided(recordings(), 0)
     projections = learn_projections(clips, ["fight"])
     seen = np.array([told(projections[0], clip)[1:] for clip in clips])
     assert seen.std(axis=0) == pytest.approx(np.ones(GENERAL), rel=0.05)
@@ -96,6 +80,6 @@ def test_the_general_numbers_are_the_same_in_all_and_of_one_spread() -> None:
 
 @pytest.mark.parametrize("clips", [[], [recording("fight", "a")], [recording("fight", "a"), recording("fight", "b")]])
 def test_little_to_learn_from_gives_numbers_all_the_same(clips: list[Features]) -> None:
-    for projection in learn_projections(divided(clips), ["fight"]):
+    for projection in learn_projections(divided(clips, 0), ["fight"]):
         assert projection.width == 1 + GENERAL
         assert np.isfinite(told(projection, recording("no_fight", "other"))).all()

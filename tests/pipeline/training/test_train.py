@@ -13,21 +13,16 @@ import pytest
 
 pytest.importorskip("torch", reason="the train extra is not installed")
 
-import torch  # noqa: E402
-
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, load
-from pipeline.training.acoustics import train_acoustic
 from pipeline.training.dataset import Problem
 from pipeline.training.evaluate import evaluate
-from pipeline.training.network import AcousticEncoder, AcousticTrunk, VoiceTrunk
-from pipeline.training.sounds import Sound
 from pipeline.training.train import Plan, train
 from tests.drawn import chirp, flicker, still
 from tests.media import make_video
 
 pytestmark = pytest.mark.slow
-PLAN = Plan(acoustic_epochs=1, fusion_epochs=1, fusion_batches=3, fusions=2, scenes=4, checked_scenes=4)
+PLAN = Plan(fusion_epochs=1, fusion_batches=3, fusions=2, scenes=4, checked_scenes=4)
 SECONDS = 2.0
 
 
@@ -110,49 +105,11 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_bundle(
     def never(*_: object, **__: object) -> None:
         pytest.fail("was done before the kill")
 
-    monkeypatch.setattr("pipeline.training.train.train_acoustic", never)
-    monkeypatch.setattr("pipeline.training.features.read_media", never)
+    for done in ("train.learn_feelings", "features.read_media", "scenes.spoilt.read_media"):
+        monkeypatch.setattr(f"pipeline.training.{done}", never)
     bundle, _ = train(data, out, replace(PLAN, version="2"))
     same = msgspec.structs.replace(trained[0].manifest, name="again", version="2")
     assert bundle.manifest == same  # its sha256 of every graph too
-
-
-def heard_twice(seed: int) -> AcousticEncoder:
-    """What two epochs of eight noises teach."""
-    random = np.random.default_rng(0)
-    sounds = [Sound(random.uniform(-0.5, 0.5, 40_000).astype(np.float16), "ab"[i % 2], i % 4) for i in range(8)]
-    return train_acoustic(sounds, samples=16_000, sample_rate_hz=16_000, epochs=2, seed=seed)
-
-
-@pytest.fixture(scope="module")
-def taught() -> AcousticEncoder:
-    return heard_twice(1)
-
-
-def test_a_fixed_seed_gives_the_same_acoustic_encoder(taught: AcousticEncoder) -> None:
-    same, other = (heard_twice(seed) for seed in (1, 2))
-    weights = [torch.cat([weight.flatten() for weight in model.parameters()]) for model in (taught, same, other)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
-def test_the_acoustic_trunk_goes_half_way_back_to_what_it_knew(taught: AcousticEncoder,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    before, kept = AcousticTrunk().state_dict(), taught.trunk.state_dict()
-    monkeypatch.setattr("pipeline.training.acoustics.LEARNT", 1.0)
-    learnt = heard_twice(1).trunk.state_dict()
-    changed = {int(name.split(".")[0]) for name in before if not torch.equal(before[name], learnt[name])}
-    assert min(changed) == AcousticEncoder.KEPT  # how something sounds is told by the layers before
-    for name, weights in kept.items():
-        assert torch.allclose(weights.double(), (before[name].double() + learnt[name].double()) / 2, atol=1e-6), name
-        if "running" in name:
-            assert torch.equal(weights, before[name]), name
-
-
-def test_who_speaks_is_told_as_it_was_taught_by_thousands(taught: AcousticEncoder) -> None:
-    before = VoiceTrunk(16_000).state_dict()
-    for name, weights in taught.voice.state_dict().items():
-        assert torch.equal(weights, before[name]), name
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
@@ -172,5 +129,5 @@ def test_unlabelled_videos_teach_beforehand_and_a_broken_one_is_reported(
     (videos / "broken.mp4").write_bytes(b"no video")
     bundle, _ = train(data, tmp_path / "bundle", replace(PLAN, pairs=videos, align_updates=20))
     assert bundle.manifest.fusion.sha256 != trained[0].manifest.fusion.sha256
-    assert bundle.manifest.acoustic.sha256 == trained[0].manifest.acoustic.sha256
+    assert bundle.manifest.visual.sha256 == trained[0].manifest.visual.sha256
     assert "broken.mp4" in caplog.text

@@ -6,10 +6,13 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 
 import torch
 
+from operators.models.bundle import Sense
 from pipeline.training.comparison.baselines import METHODS, recent
-from pipeline.training.network import Fusion
+from pipeline.training.network import FEELINGS, Fusion, evidence_of
 
-STEPS, VISUAL, ACOUSTIC, LABELS = 8, 12, 10, 3
+SENSES: list[Sense] = ["both", "visual", "acoustic"]
+EVIDENCE = evidence_of(SENSES)
+STEPS, VISUAL, ACOUSTIC, LABELS = 8, EVIDENCE.visual, EVIDENCE.acoustic + FEELINGS, len(SENSES)
 MOST_PARAMETERS = 1_500_000
 
 Inputs = list[torch.Tensor]
@@ -23,7 +26,7 @@ def method(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def fusion(method: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    return METHODS[method](visual=VISUAL, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS).eval()
+    return METHODS[method](visual=VISUAL, acoustic=ACOUSTIC, senses=SENSES, steps=STEPS).eval()
 
 
 @pytest.fixture
@@ -71,11 +74,11 @@ def test_each_sense_counts_unless_the_method_has_only_the_other(
 
 
 def test_they_are_small(method: str) -> None:
-    fusion = METHODS[method](visual=256, acoustic=256, labels=13, steps=16)
+    fusion = METHODS[method](visual=256, acoustic=256, senses=["both"] * 13, steps=16)
     assert sum(weight.numel() for weight in fusion.parameters()) <= MOST_PARAMETERS
 
 
 def test_pictures_enter_as_they_do_in_the_fusion(inputs: Inputs) -> None:
     visual, _, seen, _ = inputs
-    ours = Fusion(visual=VISUAL, acoustic=ACOUSTIC, labels=LABELS, steps=STEPS).recent(visual, seen)
+    ours = Fusion(visual=VISUAL, acoustic=ACOUSTIC, senses=SENSES, steps=STEPS).recent(visual, seen)
     assert torch.allclose(recent(visual, seen, Fusion.SEEN_STEPS), ours, atol=1e-5)

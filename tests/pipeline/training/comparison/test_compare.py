@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,17 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 from operators.errors import SettingsError
 from operators.models.bundle import Bundle, load
 from pipeline.cli import main
-from pipeline.training.acoustics import train_acoustic
 from pipeline.training.comparison import compare as room
 from pipeline.training.comparison.baselines import METHODS
 from pipeline.training.comparison.compare import Terms, compare
-from pipeline.training.comparison.contest import Effort
+from pipeline.training.comparison.contest import Contest, Effort, Fold
 from pipeline.training.dataset import Problem
+from pipeline.training.features import Features
 from pipeline.training.measuring.report import comparison
-from pipeline.training.network import AcousticEncoder
 from pipeline.training.scenes.stage import CONDITIONS
-from pipeline.training.sounds import Sound
+from pipeline.training.split import Part, Source
 from tests.drawn import chirp, flicker, still
 from tests.media import make_video
-from tests.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 EFFORT = Effort(epochs=1, batches=1, ordinary_scenes=2, composed_scenes=4, checked_scenes=4, measured_scenes=8)
@@ -34,7 +32,7 @@ SOURCES, FOLDS = 3, 2
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn fights with and without sound, sirens and voices; the first source of each is one a bundle has met."""
+    """Drawn fights with and without sound, sirens and voices."""
     folder = tmp_path_factory.mktemp("data")
     rows = ["path,label,source,set,intensity"]
     tones: list[tuple[str, float | Callable[..., Any]]] = [("siren", chirp), ("angry", 220.0), ("calm", 330.0)]
@@ -54,16 +52,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    """The starter, as if it had learnt from the first source of each set."""
-    starter = load("starter")
-    manifest = msgspec.structs.replace(starter.manifest, training={"sources": {"drawn": ["0"], "played": ["0"]}})
-    return msgspec.structs.replace(starter, manifest=manifest)
+    """Whose labels are asked; it has no part in the comparison."""
+    return load("starter")
 
 
 @pytest.fixture(scope="module")
 def compared(data: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("compared")
-    report, problems = compare(bundle, data, out, Terms(folds=FOLDS, encoder="bundle", effort=EFFORT))
+    report, problems = compare(bundle, data, out, Terms(folds=FOLDS, effort=EFFORT))
     assert [problem.path for problem in problems] == ["gone.wav"]
     return report, out
 
@@ -81,10 +77,26 @@ def test_every_method_is_measured_under_every_condition(compared: tuple[dict[str
     assert json.loads(msgspec.json.encode(report)) == json.loads(json.dumps(report))
 
 
-def test_what_the_bundle_has_met_is_never_scored(compared: tuple[dict[str, Any], Path]) -> None:
-    method = compared[0]["method"]
-    assert sum(fold["sources"] for fold in method["folds"]) == 2 * (SOURCES - 1)
-    assert "has seen 2 sources" in method["acoustic_encoder"]
+def test_every_source_is_held_out_once_and_never_learnt_from_then(
+        compared: tuple[dict[str, Any], Path], data: Path, bundle: Bundle, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Fold.load(next((compared[1] / "work").glob("0-*.npz")))
+    parts: list[dict[Part, set[Source]]] = []
+
+    class Watched(Contest):
+        def __init__(self, clips: Mapping[Part, Sequence[Features]], *_: object) -> None:
+            parts.append({part: {clip.row.source for clip in found} for part, found in clips.items()})
+
+        def run(self, *_: object) -> Fold:
+            return before
+
+    monkeypatch.setattr(room, "Contest", Watched)
+    compare(bundle, data, tmp_path, Terms(folds=FOLDS, effort=EFFORT))
+    held = [part["held_out"] for part in parts]
+    assert not held[0] & held[1]
+    assert len(held[0] | held[1]) == 2 * SOURCES
+    for part in parts:
+        assert not part["held_out"] & (part["train"] | part["validation"])
 
 
 def test_it_is_said_what_is_composed(compared: tuple[dict[str, Any], Path]) -> None:
@@ -98,7 +110,7 @@ def test_it_is_said_what_is_composed(compared: tuple[dict[str, Any], Path]) -> N
     assert "Composed scenes" in text
     assert "Real clips" in text
     assert all(condition.says in text for condition in CONDITIONS.values())
-    assert "Acoustic encoder: of the bundle starter" in text
+    assert "they have met none of the data" in text
 
 
 def test_the_diagrams_are_there(compared: tuple[dict[str, Any], Path]) -> None:
@@ -117,34 +129,8 @@ def test_a_run_that_was_killed_goes_on_where_it_stood(
 
     for name in ("comparison.contest.train_fusion", "features.read_media", "scenes.spoilt.read_media"):
         monkeypatch.setattr(f"pipeline.training.{name}", never)
-    again, _ = compare(bundle, data, out, Terms(folds=FOLDS, encoder="bundle", effort=EFFORT))
+    again, _ = compare(bundle, data, out, Terms(folds=FOLDS, effort=EFFORT))
     assert {**again, "speed": None} == {**report, "speed": None}
-
-
-def test_an_encoder_of_each_fold_hears_only_its_training_sources(
-        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[set[int]] = []
-
-    def recorded(sounds: Sequence[Sound], **settings: Any) -> AcousticEncoder:
-        heard.append({len(sound.samples) for sound in sounds})
-        return train_acoustic(sounds, **settings)
-
-    monkeypatch.setattr(room, "train_acoustic", recorded)
-    tiny = load(make_bundle(tmp_path / "bundle"))
-    labels = [msgspec.structs.replace(label, name=name)
-              for label, name in zip(tiny.manifest.labels, ("fight", "dog_bark", "siren"), strict=True)]
-    known = msgspec.structs.replace(tiny, manifest=msgspec.structs.replace(tiny.manifest, labels=tuple(labels)))
-    report, _ = compare(known, data, tmp_path / "out", Terms(folds=FOLDS, acoustic_epochs=1, effort=EFFORT))
-    assert len(heard) == FOLDS
-    assert not heard[0] & heard[1]  # with two folds, what one holds out the other learns from
-    assert "trained for each fold" in report["method"]["acoustic_encoder"]
-
-
-def test_a_bundle_that_does_not_say_what_it_has_met_lends_no_encoder(data: Path, tmp_path: Path) -> None:
-    bundle = load(make_bundle(tmp_path / "bundle"))
-    known = msgspec.structs.replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, labels=()))
-    with pytest.raises(SettingsError, match="does not say what it was trained on"):
-        compare(known, data, tmp_path / "out", Terms(encoder="bundle"))
 
 
 def test_the_command_compares_and_says_what_it_was_asked(
@@ -158,7 +144,7 @@ def test_the_command_compares_and_says_what_it_was_asked(
 
     monkeypatch.setattr(room, "compare", canned)
     arguments = ["lookout", "evaluate", "--data", str(data), "--compare", "--out", str(tmp_path), "--folds", "3"]
-    for more in (["--json"], ["--bundle-encoder"]):
+    for more in (["--json"], []):
         monkeypatch.setattr("sys.argv", [*arguments, *more])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -166,7 +152,7 @@ def test_the_command_compares_and_says_what_it_was_asked(
     written = capsys.readouterr().out
     assert json.JSONDecoder().raw_decode(written)[0] == json.loads(json.dumps(compared[0]))
     assert "Composed scenes" in written
-    assert asked == [Terms(folds=3), Terms(folds=3, encoder="bundle")]
+    assert asked == [Terms(folds=3)] * 2
 
 
 def test_too_few_sources_are_said(data: Path, bundle: Bundle, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.tiny_bundle import make_bundle
 
 SPREAD = {"mean": 61.25, "low": 60.0, "high": 62.5, "folds": [61.0, 61.5]}
 COMPARISON: dict[str, Any] = {
-    "method": {"acoustic_encoder": "the bundle's", "folds": [{}, {}], "effort": {"seed": 0}},
+    "method": {"trunks": "know nothing of it", "folds": [{}, {}], "effort": {"seed": 0}},
     "composed_scenes": {"mean_ap": {"clean": {"visual": SPREAD}}, "ap": {"clean": {"visual": {"fight": SPREAD}}},
                         "gain": {"over_better_sense": {"over": "visual", **SPREAD}}},
     "real_clips_with_sound": {"fight": {"n": 7}}, "diagrams": ["a.png"], "speed": {"wall_s": 1.0}}
@@ -39,7 +39,7 @@ def test_a_report_is_recorded_and_nothing_else_changes(tmp_path: Path) -> None:
 def test_a_comparison_is_recorded_as_figures_with_their_intervals(tmp_path: Path) -> None:
     bundle = load(make_bundle(tmp_path / "bundle"))
     found = compared(COMPARISON)
-    assert found == {"acoustic_encoder": "the bundle's", "folds": 2, "real_clips_with_sound": {"fight": {"n": 7}},
+    assert found == {"trunks": "know nothing of it", "folds": 2, "real_clips_with_sound": {"fight": {"n": 7}},
                      "composed_scenes": {key: COMPARISON["composed_scenes"][key] for key in ("mean_ap", "gain")}}
     written = card(record(bundle, {"comparison": found}).manifest)
     assert "| comparison / composed_scenes / mean_ap / clean / visual | 61.25 (60 to 62.5) |" in written

@@ -1,12 +1,16 @@
-"""Parts of equal size for measuring on all of the data: every source is held out once."""
+"""Parts of equal size, so that every source is held out once: for measuring, and for stacking."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from pipeline.training.features import Features
 from pipeline.training.split import Source
+
+FOLDS = 5  # of the sources that are learnt from
 
 
 def cut(clips: Iterable[tuple[Source, str]], count: int, seed: int) -> tuple[frozenset[Source], ...]:
@@ -30,6 +34,13 @@ def cut(clips: Iterable[tuple[Source, str]], count: int, seed: int) -> tuple[fro
             held[fold] += labels[source].total()
             whole[fold] += labels[source].total()
     return tuple(map(frozenset, folds))
+
+
+def divided(clips: Sequence[Features], seed: int) -> list[Features]:
+    """The same clips, with the fold of the sources that each belongs to, 1 to `FOLDS`."""
+    folds = cut([(clip.row.source, clip.row.label) for clip in clips], FOLDS, seed)
+    number = {source: fold for fold, sources in enumerate(folds, start=1) for source in sources}
+    return [replace(clip, fold=number[clip.row.source]) for clip in clips]
 
 
 def _shuffled(source: Source, seed: int) -> str:
