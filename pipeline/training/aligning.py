@@ -73,7 +73,7 @@ def agreement(head: Head, visual: Tensor, acoustic: Tensor) -> Tensor:
     """Cosine (B, B) of what is seen (B, 3840), by row, and heard (B, A), by column, as they enter the fusion."""
     served, fusion = torch.zeros(len(visual), dtype=torch.int64), head.fusion
     v = nn.functional.normalize(fusion.visual_in(head.seen(visual, served)), dim=1)  # (B, D)
-    heard = head.heard(acoustic, served)[:, : fusion.evident]  # (B, De)
+    heard = head.heard(acoustic, served)[:, fusion.beside]  # (B, Db)
     a = nn.functional.normalize(fusion.acoustic_in(heard), dim=1)  # (B, D)
     return v @ a.T  # (B, B)
 

@@ -244,7 +244,7 @@ class AcousticTrunk(nn.Module):
 
     It stays as it was. What YAMNet knows of 521 kinds of sound holds for ours, and what few recordings teach holds for
     them alone: taught here, on sounds changed in every way, it told no more of others than before. Of the ten sounds of
-    other recordings (five folds of 332 sources) a linear map of the last layer told 0.70, with the earlier one 0.73.
+    other recordings (five folds of 256 sources) a linear map of the last layer told 0.70, with the earlier one 0.73.
     """
 
     MIDDLE, LATE, LAST = 6, 11, 13  # layers: what `AcousticEncoder.how` is told from, and what this gives
@@ -440,14 +440,17 @@ class Evidence:
     acoustic: int  # De: how many of the acoustic numbers say what is heard
     seen: tuple[int, ...]  # of each label that is seen, its place in the visual embedding
     heard: tuple[int, ...]  # of each other label, its place in the acoustic one
+    beside: tuple[int, ...]  # the places in the acoustic one that are no such label's
 
 
 def evidence_of(senses: Sequence[Sense]) -> Evidence:
     """Visual: the labels that are seen, then general ones. Acoustic: those that are heard, a voice, general ones."""
     seen = sum(sense != "acoustic" for sense in senses)
     audible = [index for index, sense in enumerate(senses) if sense != "visual"]
-    return Evidence(visual=seen + GENERAL, acoustic=len(audible) + 1 + GENERAL, seen=tuple(range(seen)),
-                    heard=tuple(audible.index(index) for index in range(seen, len(senses))))
+    heard = tuple(audible.index(index) for index in range(seen, len(senses)))
+    acoustic = len(audible) + 1 + GENERAL
+    return Evidence(visual=seen + GENERAL, acoustic=acoustic, seen=tuple(range(seen)), heard=heard,
+                    beside=tuple(place for place in range(acoustic) if place not in heard))
 
 
 def _begun(inputs: int, own: Sequence[int]) -> nn.Linear:
@@ -499,8 +502,8 @@ class Fusion(nn.Module):
     Each label has its own evidence in what is seen, heard or both (`Projection`), and what is said of it begins with
     that. A label that was only ever heard is told from what is heard, by a linear map: there are few recordings of each
     sound, and what was told them apart by more than a linear map told 0.70 of those of others where their evidence
-    alone tells 0.82. A label that is seen is told from all that both senses have gathered: each looks back at its own
-    past and at the other's.
+    alone tells 0.82. A label that is seen is told from what both senses have gathered, each of which looks back at its
+    own past and at the other's; of sounds, from what is no other label's evidence, which would be learnt by heart.
     """
 
     SEEN_STEPS = 6  # 3 s: single steps of few hundred clips are learnt by heart, their means are not
@@ -510,16 +513,17 @@ class Fusion(nn.Module):
         """`senses`: of each label, in their order; `felt`: see `Feelings`."""
         super().__init__()
         self.recent = Recent(steps, self.SEEN_STEPS)
-        self.evident = evidence_of(senses).acoustic  # how many of the acoustic numbers say what is heard
-        both = visual + self.evident
+        evidence = evidence_of(senses)
+        self.evident = evidence.acoustic  # how many of the acoustic numbers say what is heard
+        self.beside = nn.Buffer(torch.tensor(evidence.beside), persistent=False)
+        both = visual + len(evidence.beside)
         self.missing_visual = nn.Parameter(torch.zeros(visual))  # stand where a sense has nothing
         self.missing_acoustic = nn.Parameter(torch.zeros(self.evident))
-        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), nn.Linear(self.evident, dim)
+        self.visual_in, self.acoustic_in = nn.Linear(visual, dim), nn.Linear(len(evidence.beside), dim)
         self.seeing, self.hearing = (_Look(dim, heads, steps, dropout / 2) for _ in range(2))
         gathered = both + 2 * heads * both  # now, and what each sense has looked at
-        seen, heard = evidence_of(senses).seen, evidence_of(senses).heard
-        self.seen = Seen(gathered, seen, 2 * dim, dropout) if seen else None
-        self.heard = _begun(self.evident, heard) if heard else None
+        self.seen = Seen(gathered, evidence.seen, 2 * dim, dropout) if evidence.seen else None
+        self.heard = _begun(self.evident, evidence.heard) if evidence.heard else None
         self.feelings = Feelings(self.evident, acoustic, felt)
 
     def forward(self, visual: Tensor, acoustic: Tensor, visual_valid: Tensor, acoustic_valid: Tensor,
@@ -529,10 +533,11 @@ class Fusion(nn.Module):
         recent = torch.where(there, self.recent(visual, visual_valid), self.missing_visual)  # (B, T, Dv)
         v = torch.where(there, visual, self.missing_visual)  # (B, T, Dv)
         a = torch.where(acoustic_valid.unsqueeze(2), evident, self.missing_acoustic)  # (B, T, De)
-        tokens = nn.functional.gelu(self.visual_in(v)), nn.functional.gelu(self.acoustic_in(a))  # (B, T, D) each
-        looks = [look(own, tokens, (v, a), (visual_valid, acoustic_valid))  # (B, T, heads * (Dv + De)) each
+        beside = a[..., self.beside]  # (B, T, Db)
+        tokens = nn.functional.gelu(self.visual_in(v)), nn.functional.gelu(self.acoustic_in(beside))  # (B, T, D) each
+        looks = [look(own, tokens, (v, beside), (visual_valid, acoustic_valid))  # (B, T, heads * (Dv + Db)) each
                  for look, own in zip((self.seeing, self.hearing), tokens, strict=True)]
-        gathered = torch.cat([recent, a, *looks], dim=2)  # (B, T, (1 + 2 * heads) * (Dv + De))
+        gathered = torch.cat([recent, beside, *looks], dim=2)  # (B, T, (1 + 2 * heads) * (Dv + Db))
         told = [*([self.seen(gathered)] if self.seen else []), *([self.heard(a)] if self.heard else [])]
         return torch.cat(told, dim=2), self.feelings(a, acoustic, acoustic_valid)  # (B, T, L), (B, T, 4)
 

@@ -1,4 +1,4 @@
-"""Sounds to learn from, and how they are cut, sped up and mixed."""
+"""Sounds to learn from, and how they are sped up and mixed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pipeline.training.features import Features
 
 FASTER = (0.88, 1.12)  # how much a clip is sped up or slowed down, which moves its pitch too
-LOUD_ENOUGH = 0.3  # of the clip's own level, for a window to carry the clip's label
 
 
 @dataclass(frozen=True)
@@ -33,24 +32,6 @@ def at_another_speed(clip: NDArray[np.float16], random: np.random.Generator) -> 
     speed = random.uniform(*FASTER)
     at = np.arange(0, len(clip) - 1, speed)
     return np.asarray(np.interp(at, np.arange(len(clip)), clip.astype(np.float32)), np.float32)
-
-
-def window(clip: NDArray[np.float16] | NDArray[np.float32], samples: int,
-           random: np.random.Generator) -> NDArray[np.float32]:
-    """`samples` of the clip from a random place that is not among its quiet ones."""
-    wave = clip.astype(np.float32)
-    if len(wave) <= samples:
-        out = np.zeros(samples, np.float32)
-        start = int(random.integers(0, samples - len(wave) + 1))
-        out[start : start + len(wave)] = wave
-        return out
-    wanted = LOUD_ENOUGH * _level(wave)
-    for _ in range(4):
-        start = int(random.integers(0, len(wave) - samples + 1))
-        out = wave[start : start + samples]
-        if _level(out) >= wanted:
-            break
-    return out
 
 
 def mix(louder: NDArray[np.float32], fainter: NDArray[np.float32], snr_db: float) -> NDArray[np.float32]:

@@ -61,14 +61,7 @@ def test_a_composed_stream_gives_its_events_in_little_memory(lobby: tuple[list[d
     schema = json.loads((ROOT / "operators/schemas/event.schema.json").read_text())
     for event in events:
         jsonschema.validate(event, schema)
-    assert {"fight", "siren", "gun_shot"} <= {event["subject"] for event in events}
-
-
-@needs_data
-@pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="0.27 where 0.65 is wanted")
-def test_a_composed_stream_gives_its_crying_baby(lobby: tuple[list[dict[str, Any]], int]) -> None:
-    assert "crying_baby" in {event["subject"] for event in lobby[0]}
+    assert {"fight", "siren", "gun_shot", "crying_baby"} <= {event["subject"] for event in events}
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +90,9 @@ class TestHeldOut:
 
     def test_sounds(self, report: dict[str, Any]) -> None:
         sound = report["clips"]["sound"]
-        assert sound["accuracy"] >= 0.72
+        assert sound["accuracy"] >= 0.73
         assert sound["by_set"]["urbansound8k"]["classes"] == 10
-        assert sound["by_set"]["urbansound8k"]["accuracy"] >= 0.71
+        assert sound["by_set"]["urbansound8k"]["accuracy"] >= 0.72
 
     def test_sentiment(self, report: dict[str, Any]) -> None:
-        assert report["clips"]["sentiment"]["uar"] >= 0.84
+        assert report["clips"]["sentiment"]["uar"] >= 0.85

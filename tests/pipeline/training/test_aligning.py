@@ -18,9 +18,8 @@ def head() -> Head:
     seen, heard = Projection(VISUAL_FEATURES, WIDTH), Projection(WIDTH, WIDTH)
     seen.linear.weight.copy_(torch.from_numpy(words() / VISUAL_FEATURES * WIDTH))
     heard.linear.weight.copy_(torch.eye(WIDTH))
-    labels = WIDTH - GENERAL - 1  # heard, so that all numbers are evidence
-    return Head([seen], [heard], Fusion(visual=WIDTH, acoustic=WIDTH + 3, senses=["acoustic"] * labels, steps=8,
-                                        dim=16))
+    labels = WIDTH - GENERAL - 1  # seen and heard, so that all numbers are evidence
+    return Head([seen], [heard], Fusion(visual=WIDTH, acoustic=WIDTH + 3, senses=["both"] * labels, steps=8, dim=16))
 
 
 def words() -> NDArray[np.float64]:

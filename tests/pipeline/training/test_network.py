@@ -96,6 +96,17 @@ def test_a_label_that_is_only_heard_is_told_from_what_is_heard_now(fusion: Fusio
     assert not torch.allclose(fusion(visual, -3 * acoustic, seen, heard)[0][:, -1, 2], before[:, 2], atol=1e-3)
 
 
+def test_a_label_that_is_seen_is_told_from_no_evidence_of_one_that_is_only_heard(
+        fusion: Fusion, inputs: list[torch.Tensor]) -> None:
+    visual, acoustic, seen, heard = inputs
+    heard[:] = True
+    before = fusion(*inputs)[0][..., :2]
+    for place in range(EVIDENCE.acoustic):
+        changed = acoustic.clone()
+        changed[..., place] *= -3
+        assert torch.equal(fusion(visual, changed, seen, heard)[0][..., :2], before) == (place in EVIDENCE.heard)
+
+
 @pytest.mark.parametrize("senses", [["acoustic", "acoustic"], ["visual"]])
 def test_labels_of_one_sense_alone_are_enough(senses: list[Sense]) -> None:
     evidence = evidence_of(senses)
