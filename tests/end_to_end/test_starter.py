@@ -43,6 +43,18 @@ def test_it_is_whole_small_and_says_what_it_is() -> None:
         assert label.close < label.open
 
 
+def test_its_card_says_what_fusing_gains() -> None:
+    """As `lookout evaluate --compare --record` has measured it, which takes longer than a test may."""
+    compared = load("starter").manifest.quality["comparison"]
+    assert compared["folds"] == 5
+    gain = compared["composed_scenes"]["gain"]
+    assert gain["over_best_late_fusion"]["mean"] >= 2.0
+    assert gain["over_best_late_fusion"]["low"] > 0.0
+    by_label = compared["composed_scenes"]["gain_over_better_sense_by_label"]
+    for one in (gain["no_sound_over_visual"], gain["black_over_acoustic"], *by_label.values()):
+        assert one["mean"] >= -1.0
+
+
 @pytest.fixture(scope="module")
 def lobby(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], int]:
     """The events of the composed stream, and how many bytes `lookout watch` took at most."""
