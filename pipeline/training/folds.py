@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipeline.training.features import Features
-from pipeline.training.split import Source
+from pipeline.training.split import Source, shuffled
 
 FOLDS = 5  # of the sources that are learnt from
 
@@ -28,7 +27,7 @@ def cut(clips: Iterable[tuple[Source, str]], count: int, seed: int) -> tuple[fro
     whole = [0] * count
     for _, group in sorted(groups.items()):
         held = [0] * count
-        for source in sorted(group, key=lambda one: (-labels[one].total(), _shuffled(one, seed))):
+        for source in sorted(group, key=lambda one: (-labels[one].total(), shuffled(one, seed))):
             fold = min(range(count), key=lambda index: (held[index], whole[index]))
             folds[fold].add(source)
             held[fold] += labels[source].total()
@@ -41,7 +40,3 @@ def divided(clips: Sequence[Features], seed: int) -> list[Features]:
     folds = cut([(clip.row.source, clip.row.label) for clip in clips], FOLDS, seed)
     number = {source: fold for fold, sources in enumerate(folds, start=1) for source in sources}
     return [replace(clip, fold=number[clip.row.source]) for clip in clips]
-
-
-def _shuffled(source: Source, seed: int) -> str:
-    return hashlib.sha256("\x1f".join((str(seed), *source)).encode()).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from torch import nn
 
 from operators.backends.onnx_backend import OnnxBackend
 from operators.backends.threads import cpu_quota
-from operators.models.bundle import Bundle, Graph, Port
+from operators.models.bundle import Graph, Port
 from pipeline.training.export import to_onnx
 
 BATCH = 8
@@ -23,26 +22,13 @@ class Frozen:
 
     def __init__(self, module: nn.Module, taken: Port, given: Port, file: Path) -> None:
         """Export `module` to `file`, a scratch file, and load it once it is wanted."""
-        self._module: nn.Module | None = module.eval()
+        self._module = module.eval()
         self._graph, self._file = Graph(file=file.name, sha256="", inputs=(taken,), outputs=(given,)), file
-
-    @classmethod
-    def of_bundle(cls, bundle: Bundle, graph: Graph) -> Self:
-        """An encoder of a bundle, as it was trained."""
-        frozen = cls.__new__(cls)
-        frozen._module, frozen._graph, frozen._file = None, graph, bundle.file(graph)
-        return frozen
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self._graph.outputs[0].width
 
     @cached_property
     def _engine(self) -> OnnxBackend:
         """A run that goes on with what an earlier one has left may never want it."""
-        if self._module is not None:
-            to_onnx(self._module, self._graph, self._file)
+        to_onnx(self._module, self._graph, self._file)
         return OnnxBackend(self._file, self._graph, batch=BATCH, threads=cpu_quota())
 
     def __call__(self, rows: NDArray[np.generic]) -> NDArray[np.float16]:

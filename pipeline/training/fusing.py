@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.dataset import UNKNOWN
-from pipeline.training.network import FEELINGS, Ensemble, Fusion, Projection
+from pipeline.training.folds import FOLDS
+from pipeline.training.network import FEELINGS, VISUAL_FEATURES, Ensemble, Evidence, Fusion, Projection
 from pipeline.training.scenes.compose import MASKED
 from pipeline.training.scenes.source import Scenes, SceneSource
 
@@ -28,6 +29,13 @@ class Head(nn.Module):
         super().__init__()
         self.visual, self.acoustic = nn.ModuleList(visual), nn.ModuleList(acoustic)
         self.fusion, self.foreign = fusion, foreign
+
+    @classmethod
+    def untaught(cls, fusion: Fusion, evidence: Evidence, heard: int, *, foreign: bool = False) -> Head:
+        """One whose projections say nothing yet; `heard`: how many features a sound has."""
+        visual, acoustic = ([Projection(width, outputs) for _ in range(1 + FOLDS)] for width, outputs in (
+            (VISUAL_FEATURES, evidence.visual), (heard, evidence.acoustic)))
+        return cls(visual, acoustic, fusion, foreign=foreign)
 
     @classmethod
     def of_all(cls, heads: Sequence[Head]) -> Head:

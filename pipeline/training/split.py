@@ -33,7 +33,7 @@ def split(clips: Iterable[tuple[Source, str]], seed: int) -> dict[Source, Part]:
     parts: dict[Source, Part] = dict.fromkeys(labels, "train")
     for group in groups.values():
         sizes = {source: labels[source].total() for source in group}
-        rest = sorted(group, key=lambda source: _shuffled(source, seed))
+        rest = sorted(group, key=lambda source: shuffled(source, seed))
         for part, (share, fewest) in CHOSEN.items():
             if len(group) >= fewest:
                 for source in _take(rest, sizes, share * sum(sizes.values())):
@@ -55,5 +55,6 @@ def _take(rest: list[Source], sizes: Mapping[Source, int], wanted: float) -> lis
     return taken or [min(rest, key=sizes.__getitem__)]
 
 
-def _shuffled(source: Source, seed: int) -> str:
+def shuffled(source: Source, seed: int) -> str:
+    """What to sort sources by, so that the seed decides and nothing else."""
     return hashlib.sha256("\x1f".join((str(seed), *source)).encode()).hexdigest()

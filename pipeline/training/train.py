@@ -30,7 +30,7 @@ from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
 from pipeline.training.feelings import felt_in, learn_feelings
-from pipeline.training.folds import FOLDS, divided
+from pipeline.training.folds import divided
 from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
@@ -226,9 +226,7 @@ class _Run:
         fusion = Fusion(visual=evidence.visual, senses=senses, steps=WINDOW_STEPS,
                         acoustic=evidence.acoustic + (self._heard_width if foreign else FEELINGS),
                         felt=felt_in(sounds) if foreign else None)
-        visual, acoustic = ([Projection(width, outputs) for _ in range(1 + FOLDS)] for width, outputs in (
-            (VISUAL_FEATURES, evidence.visual), (self._heard_width, evidence.acoustic)))
-        return Head(visual, acoustic, fusion, foreign=foreign)
+        return Head.untaught(fusion, evidence, self._heard_width, foreign=foreign)
 
     def judge(self, head: Head, clips: Sequence[Features], labels: tuple[Label, ...],
               ) -> tuple[Calibration, tuple[Label, ...]]:
@@ -266,7 +264,7 @@ class _Run:
         """Scenes of `clips`: `count` composed sound tracks, and every clip alone."""
         black = self._see(np.zeros((1, *PICTURES), np.uint8))[0]
         shape = Shape(SCENE_STEPS, HOP, tuple(label.name for label in labels))
-        made = StagedSource(clips, self._hear, shape, black, seed, stage=Stage(shape, self._spoilt, black, self._hear),
+        made = StagedSource(clips, Stage(shape, self._spoilt, black, self._hear), seed,
                             alertable=frozenset(label.name for label in labels if label.alertable))
         bar = self._bars.add_task(task, total=count)
         for turn in range(count):

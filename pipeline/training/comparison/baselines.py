@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from typing_extensions import override
 from operators.models.bundle import Sense
 from pipeline.training.network import SENTIMENT_CLASSES, Fusion, evidence_of
 
+OneOf = Literal["visual", "acoustic"]
 Logits = tuple[Tensor, Tensor]  # events (B, T, L), sentiment (B, T, 4)
 
 
@@ -91,7 +92,7 @@ class Recurrent(LateFusion):
 class OneSense(nn.Module):
     """`Fusion` that is never given the other sense: the most that one sense tells in the same network."""
 
-    def __init__(self, sense: str, fusion: Fusion) -> None:
+    def __init__(self, sense: OneOf, fusion: Fusion) -> None:
         super().__init__()
         self.sense, self.fusion = sense, fusion
 
@@ -121,7 +122,7 @@ def _late(kind: Callable[..., LateFusion]) -> Method:
     return lambda *, visual, acoustic, senses, steps: kind(visual=visual, senses=senses)
 
 
-def _alone(sense: str) -> Method:
+def _alone(sense: OneOf) -> Method:
     return lambda *, visual, acoustic, senses, steps: OneSense(
         sense, Fusion(visual=visual, acoustic=acoustic, senses=senses, steps=steps))
 

@@ -120,12 +120,11 @@ class _Run:
     def fold(self, number: int, held_out: frozenset[Source], clips: Sequence[Features]) -> Fold:
         """The scores of one fold."""
         parts = self._parts(held_out, clips)
-        name = f"fold {number + 1}"
         labels = self._bundle.manifest.labels
         facts = (self._terms, sorted(held_out), [(clip.row, len(clip.samples)) for clip in clips],
                  [(label.name, label.sense, label.alertable) for label in labels])
         stem = f"{number}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
-        bar = self._bars.add_task(f"{name}, methods", total=len(METHODS))
+        bar = self._bars.add_task(f"fold {number + 1}, methods", total=len(METHODS))
         file = self._work / f"{stem}.npz"
         if not file.exists():
             contest = Contest(parts, labels, self._hear, self._views, self._black, self._terms.effort)

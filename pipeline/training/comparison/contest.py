@@ -19,11 +19,11 @@ from pipeline.training.aligning import align, pairs_of
 from pipeline.training.calibrate import Calibration, calibrate
 from pipeline.training.comparison.baselines import ALIGNED, METHODS
 from pipeline.training.features import Features
-from pipeline.training.folds import FOLDS, divided
+from pipeline.training.folds import divided
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
 from pipeline.training.kept import Weights
-from pipeline.training.network import ACOUSTIC_FEATURES, FEELINGS, VISUAL_FEATURES, Fusion, Projection, evidence_of
+from pipeline.training.network import ACOUSTIC_FEATURES, FEELINGS, Fusion, evidence_of
 from pipeline.training.scenes.compose import MASKED, Shape
 from pipeline.training.scenes.script import Recipe
 from pipeline.training.scenes.source import Scenes, stacked
@@ -116,9 +116,8 @@ class Contest:
     @cached_property
     def _source(self) -> StagedSource:
         effort = self._effort
-        shape = Shape(SCENE_STEPS, HOP, self._names)
-        source = StagedSource(self._clips["train"], self._encoder, shape, self._black, effort.seed,
-                              stage=Stage(shape, self._spoilt, self._black, self._encoder), alertable=self._told_of)
+        stage = Stage(Shape(SCENE_STEPS, HOP, self._names), self._spoilt, self._black, self._encoder)
+        source = StagedSource(self._clips["train"], stage, effort.seed, alertable=self._told_of)
         source.fill(effort.ordinary_scenes, alone=False)
         for _ in range(effort.composed_scenes):
             source.compose()
@@ -147,9 +146,7 @@ class Contest:
         evidence = evidence_of(senses)
         fusion = METHODS[method](visual=evidence.visual, acoustic=evidence.acoustic + FEELINGS, senses=senses,
                                  steps=WINDOW_STEPS)
-        visual, acoustic = ([Projection(width, outputs) for _ in range(1 + FOLDS)] for width, outputs in (
-            (VISUAL_FEATURES, evidence.visual), (ACOUSTIC_FEATURES, evidence.acoustic)))
-        return Head(visual, acoustic, cast(Fusion, fusion))  # each has its ports
+        return Head.untaught(cast(Fusion, fusion), evidence, ACOUSTIC_FEATURES)  # each has its ports
 
     def _scenes(self, part: Part, count: int, conditions: Sequence[str]) -> dict[str, Scenes]:
         """The same composed scenes under each of the conditions."""

@@ -64,8 +64,8 @@ class Stage:
 
     def __init__(self, shape: Shape, spoilt: Mapping[str, Views], black: NDArray[np.float16], encoder: Frozen) -> None:
         """`black` (3840,): trunk features of a black picture that stays black."""
-        self.shape = shape
-        self._spoilt, self._black, self._encoder = spoilt, black, encoder
+        self.shape, self.black, self.encoder = shape, black, encoder
+        self._spoilt = spoilt
         self._composer = SoundComposer((), shape, np.random.default_rng(0))
 
     def scenes(self, scripts: Sequence[Script], conditions: Mapping[str, Condition]) -> dict[str, Scenes]:
@@ -85,7 +85,7 @@ class Stage:
 
     def seen(self, shots: Sequence[Shot], faults: Sequence[Fault], condition: Condition) -> PictureTrack:
         """The pictures. A span in which they stand still shows the one that was there when it began."""
-        shape, width = self.shape, len(self._black)
+        shape, width = self.shape, len(self.black)
         visual, valid = np.zeros((shape.steps, width), np.float16), np.zeros(shape.steps, np.bool_)
         events, fold = np.zeros((shape.steps, len(shape.labels)), np.float32), np.zeros(shape.steps, np.int64)
         for shot in shots:
@@ -101,7 +101,7 @@ class Stage:
             if fault.kind == FROZEN:
                 fold[fault.start : fault.stop] = fold[fault.start]
         if condition.black:
-            visual = np.tile(self._black, (shape.steps, 1))
+            visual = np.tile(self.black, (shape.steps, 1))
         return PictureTrack(visual, valid, events, fold)
 
     def heard(self, played: Sequence[Played], faults: Sequence[Fault],
@@ -115,12 +115,12 @@ class Stage:
             span = slice(fault.start * hop, fault.stop * hop)
             wave[span] = ACOUSTIC_FAULTS[fault.kind](wave[span], RATE_HZ, np.random.default_rng(fault.seed))
         changed = SoundTrack(change(wave) if change else wave, track.events, track.sentiment)
-        return encode(changed, self._encoder, hop)
+        return encode(changed, self.encoder, hop)
 
     def real(self, clip: Features) -> tuple[PictureTrack, Heard]:
         """A clip with its own sound, as it was recorded. Beside its label nobody has said what is heard in it."""
         pictures = self.seen((Shot(clip, 0, min(self.shape.steps, clip.visual.shape[1])),), (), CONDITIONS["clean"])
-        return pictures, encode(own_sound(clip, self.shape), self._encoder, self.shape.hop)
+        return pictures, encode(own_sound(clip, self.shape), self.encoder, self.shape.hop)
 
     def _view(self, shot: Shot, view: str | None) -> NDArray[np.float16]:
         whole = shot.clip.visual[0] if view is None else self._spoilt[shot.clip.row.path][view]  # (S, 3840)
@@ -129,8 +129,8 @@ class Stage:
     def _spoil(self, visual: NDArray[np.float16], shots: Sequence[Shot], fault: Fault) -> NDArray[np.float16]:
         visual = visual.copy()
         if fault.kind == FROZEN:
-            kept = len(self._black) // 3  # a step's picture itself; the rest is what moves
-            visual[fault.start : fault.stop] = np.concatenate([visual[fault.start, :kept], self._black[kept:]])
+            kept = len(self.black) // 3  # a step's picture itself; the rest is what moves
+            visual[fault.start : fault.stop] = np.concatenate([visual[fault.start, :kept], self.black[kept:]])
             return visual
         for shot in shots:
             start, stop = max(shot.start, fault.start), min(shot.start + shot.steps, fault.stop)

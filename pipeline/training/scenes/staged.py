@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from pipeline.training.features import Features
-from pipeline.training.frozen import Frozen
 from pipeline.training.scenes.acoustic_faults import ACOUSTIC_FAULTS
-from pipeline.training.scenes.compose import PictureTrack, Shape
+from pipeline.training.scenes.compose import PictureTrack
 from pipeline.training.scenes.script import Outline, Recipe
 from pipeline.training.scenes.source import Heard, Scenes, SceneSource, stacked
 from pipeline.training.scenes.stage import CONDITIONS, RATE_HZ, Stage
@@ -25,13 +22,11 @@ SPOILT = 0.7  # share of the composed sounds, and of the pictures each time, in 
 class StagedSource(SceneSource):
     """Endless scenes. Composed sounds are encoded once, and meet other pictures and other faults each time."""
 
-    def __init__(self, clips: Sequence[Features], encoder: Frozen, shape: Shape, black: NDArray[np.float16], seed: int,
-                 *, stage: Stage, alertable: Collection[str]) -> None:
-        """`shape` is that of all scenes, the stage's too."""
-        super().__init__(clips, encoder, shape, black, seed)
+    def __init__(self, clips: Sequence[Features], stage: Stage, seed: int, *, alertable: Collection[str]) -> None:
+        super().__init__(clips, stage.encoder, stage.shape, stage.black, seed)
         self._stage = stage
         self._recipes = {fold: Recipe([clip for clip in clips if clip.seen or clip.fold == fold], alertable,
-                                      steps=stage.shape.steps, hop=shape.hop, sample_rate_hz=RATE_HZ,
+                                      steps=stage.shape.steps, hop=stage.shape.hop, sample_rate_hz=RATE_HZ,
                                       random=self._random) for fold in self._sounds}
         self._composed: list[tuple[Outline, Heard]] = []
         self._filled = self._random.bit_generator.state
