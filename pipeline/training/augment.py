@@ -12,6 +12,9 @@ from torch import Tensor
 
 TELEPHONE_HZ = 3400.0  # the band G.711 keeps at 8 kHz
 MU = 255.0
+LOWEST_HZ = 50.0  # of what is coloured by itself; all that is lower goes with it
+KNOTS = 6  # frequencies, evenly apart in octaves, that are louder or fainter each by itself
+COLOUR_DB = 9.0
 
 
 def degrade(samples: Tensor, sample_rate_hz: int, random: torch.Generator) -> Tensor:
@@ -22,6 +25,17 @@ def degrade(samples: Tensor, sample_rate_hz: int, random: torch.Generator) -> Te
         if chosen.any():
             x[chosen] = change(x[chosen], sample_rate_hz, random)
     return x.clamp(-1.0, 1.0)
+
+
+def coloured(samples: Tensor, sample_rate_hz: int, random: torch.Generator) -> Tensor:
+    """Some frequencies louder and others fainter, as every microphone, wall and distance has it."""
+    spectrum = torch.fft.rfft(samples)  # (B, bins)
+    hz = torch.linspace(0.0, sample_rate_hz / 2, spectrum.shape[1])
+    place = torch.log(hz.clamp(min=LOWEST_HZ) / LOWEST_HZ) / math.log(sample_rate_hz / 2 / LOWEST_HZ)  # 0..1
+    near = (1.0 - (place * (KNOTS - 1) - torch.arange(KNOTS).unsqueeze(1)).abs()).clamp(min=0.0)  # (KNOTS, bins)
+    gain = COLOUR_DB * (2 * torch.rand(len(samples), KNOTS, generator=random) - 1)
+    heard: Tensor = torch.fft.irfft(spectrum * _decibel(gain @ near), n=samples.shape[1])
+    return heard.clamp(-1.0, 1.0)
 
 
 def telephone(samples: Tensor, sample_rate_hz: int, random: torch.Generator | None = None) -> Tensor:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="the train extra is not installed")
 
 from pipeline.training.dataset import NOBODY, UNKNOWN, Row
 from pipeline.training.features import Features
+from pipeline.training.frozen import Frozen
 from pipeline.training.network import VISUAL_FEATURES
 from pipeline.training.scenes.compose import MASKED, PictureComposer, Shape, SoundComposer, own_sound
-from pipeline.training.scenes.source import _both
+from pipeline.training.scenes.source import SceneSource, _both
 
 HOP = 8_000
 SHAPE = Shape(steps=12, hop=HOP, labels=("fight", "siren", "gun_shot"))
@@ -40,6 +43,26 @@ def test_a_step_is_labelled_while_the_sound_lasts() -> None:
     assert not track.events[:, [0, 2]].any()
     assert not track.samples[4 * HOP:].any()
     assert (track.sentiment == NOBODY).all()
+
+
+def test_every_clip_is_heard_alone_twice_and_the_second_time_by_another_microphone() -> None:
+    spectra: list[NDArray[np.float32]] = []
+
+    def encoder(windows: NDArray[np.float32]) -> NDArray[np.float16]:
+        spectra.append(np.abs(np.fft.rfft(windows[0])).astype(np.float32))
+        return np.zeros((len(windows), 1), np.float16)
+
+    clip = sound("siren", 4)
+    source = SceneSource([clip], cast(Frozen, encoder), SHAPE, BLACK, seed=2)
+    spectra.clear()
+    source.fill(0, alone=True)
+    (row, first), (again, second) = source.alone
+    assert row is again is clip.row
+    assert (first.events == second.events).all()
+    assert first.events[:, 1].any()
+    plain, coloured = (spectrum.reshape(-1, 400)[:, 1:].mean(1) for spectrum in (one[:16000] for one in spectra))
+    ratio = coloured / plain  # in bands of 200 Hz
+    assert ratio.max() / ratio.min() > 1.5
 
 
 def test_a_step_hardly_begun_is_not_asked() -> None:
