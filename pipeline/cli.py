@@ -135,7 +135,7 @@ def train(
     seed: Annotated[int, typer.Option(help="the same seed and data give the same bundle")] = 0,
     version: Annotated[str, typer.Option(help="of the bundle, as its card has it")] = "0.1.0",
     false_per_hour: Annotated[float | None, typer.Option(min=0.0, help=(
-        "choose each label's threshold for this rate of false events on validation scenes"))] = None,
+        "choose each label's threshold for this rate of false events on scenes it has not learnt from"))] = None,
     pairs: Annotated[Path | None, typer.Option(help=(
         "folder of short unlabelled videos, to learn from beforehand what is seen and heard together"))] = None,
     visual: Annotated[Path | None, typer.Option(help="ONNX encoder of pictures in place of ours")] = None,

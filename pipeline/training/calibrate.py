@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 ALL_OPENINGS = np.linspace(0.3, 0.95, 14)
 OPENINGS = np.linspace(0.5, 0.8, 7)  # calibrated scores seldom pass 0.9: a higher threshold silences its label
 CLOSES_AT = 0.5  # of the opening threshold
-FALSE_COSTS = 5.0  # a false event weighs as much as five missed ones
 PRIOR = 0.02  # how strongly an uncalibrated score is kept where there is little to calibrate on
 
 
@@ -83,27 +82,30 @@ def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDA
                step_s: float, *, false_per_hour: float | None = None) -> tuple[Label, ...]:
     """The labels with the opening threshold that finds the most events of these scenes at the least false ones.
 
-    Often several do so as well as chance can tell, most of all where a label has few events: it is the middle of those.
+    A false event weighs as much as a missed one, as in F1. Often several thresholds do as well as chance can tell: it
+    is the highest of those, since most cameras show less than these scenes.
 
     Args:
         labels: with thresholds to be replaced.
         scores: (B, T, L) probabilities.
-        events: (B, T, L) what was there: 0, 1 or MASKED; a scene with a masked step is left out for that label.
+        events: (B, T, L) what was there: 0, 1 or MASKED; a scene with a masked step is left out for that label,
+            but for steps that an event begins or ends in, which lie within what matching tolerates.
         step_s: time between steps.
         false_per_hour: the lowest threshold with no more false events an hour of these scenes, which are busier
             than most cameras; None weighs false events against missed ones.
     """
     chosen = []
     for index, label in enumerate(labels):
-        usable = np.flatnonzero((events[..., index] != MASKED).all(axis=1))
+        there = _but_for_edges(events[..., index])  # (B, T)
+        usable = np.flatnonzero((there != MASKED).all(axis=1))
         if not len(usable):
             chosen.append(label)
             continue
         openings = OPENINGS if false_per_hour is None else ALL_OPENINGS
-        scenes = [_counted(_at(label, float(opening)), scores[usable, :, index], events[usable, :, index], step_s)
+        scenes = [_counted(_at(label, float(opening)), scores[usable, :, index], there[usable], step_s)
                   for opening in openings]
         if false_per_hour is None:
-            opening = _middle_of_best(openings, scenes)
+            opening = _highest_of_best(openings, scenes)
         else:
             false = [sum(one.false for one in counts) for counts in scenes]
             allowed = false_per_hour * len(usable) * events.shape[1] * step_s / 3600
@@ -116,12 +118,20 @@ def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDA
     return tuple(chosen)
 
 
-def _middle_of_best(openings: NDArray[np.float64], scenes: Sequence[Sequence[Matched]]) -> float:
+def _but_for_edges(events: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, T): not there, in place of masked, where it is there in the step before or after."""
+    beside = np.zeros(events.shape, np.bool_)
+    beside[:, 1:] |= events[:, :-1] == 1.0
+    beside[:, :-1] |= events[:, 1:] == 1.0
+    return np.where((events == MASKED) & beside, np.float32(0.0), events)
+
+
+def _highest_of_best(openings: NDArray[np.float64], scenes: Sequence[Sequence[Matched]]) -> float:
     """Of the openings whose gain is within two standard errors of the best one's, compared scene by scene."""
-    gains = np.array([[one.found - FALSE_COSTS * one.false for one in counts] for counts in scenes])  # (openings, B)
+    gains = np.array([[one.found - one.false for one in counts] for counts in scenes])  # (openings, B)
     lost = gains[gains.sum(1).argmax()] - gains
     as_good = lost.sum(1) <= 2 * lost.std(1) * np.sqrt(lost.shape[1])
-    return float(openings[as_good].mean())
+    return float(openings[as_good].max())
 
 
 def _at(label: Label, opening: float) -> Label:

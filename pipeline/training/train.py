@@ -1,7 +1,7 @@
 """From a folder of labelled clips to a bundle: `lookout train`.
 
 What takes long is kept in a folder beside the bundle (`<out>.work`): decoded clips with their trunk
-features, how voices sound, the fusion. A run that was killed goes on with what is there, and
+features, how voices sound, the fusions. A run that was killed goes on with what is there, and
 nothing there is used once the data, the seed or the epochs have changed.
 """
 
@@ -25,12 +25,12 @@ from operators.errors import SettingsError
 from operators.models.bundle import Bundle, Label
 from pipeline.training import hearing, licences, seeing
 from pipeline.training.aligning import align, pairs_of
-from pipeline.training.calibrate import FALSE_COSTS, Calibration, calibrate, score_scenes, thresholds
+from pipeline.training.calibrate import Calibration, calibrate, score_scenes, thresholds
 from pipeline.training.dataset import SAMPLING, Problem, Row, read_labels
 from pipeline.training.export import Facts, Networks, export, port
 from pipeline.training.features import Features, prepare
 from pipeline.training.feelings import felt_in, learn_feelings
-from pipeline.training.folds import divided
+from pipeline.training.folds import cut, divided
 from pipeline.training.foreign import Foreign
 from pipeline.training.frozen import Frozen
 from pipeline.training.fusing import Head, train_fusion
@@ -49,7 +49,7 @@ from pipeline.training.network import (
     VisualTrunk,
     evidence_of,
 )
-from pipeline.training.scenes.compose import Shape
+from pipeline.training.scenes.compose import MASKED, Shape
 from pipeline.training.scenes.spoilt import Views, prepare_spoilt
 from pipeline.training.scenes.stage import Stage
 from pipeline.training.scenes.staged import StagedSource
@@ -61,11 +61,11 @@ log = logging.getLogger(__name__)
 
 WINDOW_STEPS = 16  # 8 s
 SCENE_STEPS = 32
+SCENES_A_SOUND = 4  # drawn to calibrate on, for each sound track composed for it
 PICTURES = (SAMPLING.pictures, SAMPLING.height_px, SAMPLING.width_px, 3)
 HOP = SAMPLING.step_ns * SAMPLING.sample_rate_hz // 1_000_000_000
 VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".ts", ".webm"})
 
-Clips = dict[Part, list[Features]]
 Listener = AcousticTrunk | Foreign
 
 
@@ -73,8 +73,8 @@ Listener = AcousticTrunk | Foreign
 class Plan:
     """How long to train. The defaults made the starter bundle.
 
-    Everything is learnt twice: in a rehearsal without the validation clips, on which calibration and
-    thresholds are found, and then with them, since few recordings of a sound are all there are.
+    Everything is learnt several times: in rehearsals, each without some of the sources, on which calibration and
+    thresholds are found, and then from all, since few recordings of a sound are all there are.
     """
 
     seed: int = 0
@@ -83,7 +83,8 @@ class Plan:
     fusion_batches: int = 50  # per epoch
     fusions: int = 3  # taught each by itself, and averaged
     scenes: int = 600  # sound tracks to learn from, half of them by the recipe that methods are compared on
-    checked_scenes: int = 200  # and to calibrate on
+    rehearsals: int = 4
+    checked_scenes: int = 400  # sound tracks to calibrate on, of all rehearsals together
     false_per_hour: float | None = field(default=None, repr=False)  # wanted of each label's threshold
     # Unlabelled videos with sound: what is seen and heard together is learnt from them beforehand.
     pairs: Path | None = field(default=None, repr=False)
@@ -110,16 +111,13 @@ def train(data: Path, out: Path, plan: Plan | None = None, *,
     with Progress(TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                   console=console or Console(stderr=True)) as bars:
         run = _Run(data, out.with_name(out.name + ".work"), plan, bars)
-        clips, faults = run.features(rows, parts)
+        clips, faults = run.features([row for row in rows if parts[row.source] != "held_out"])
         problems += faults
         run.see_pairs(rows)
-        labels = labels_of([clip for part in clips.values() for clip in part])
-        rehearsed = run.learn("rehearsal", clips["train"], labels)
-        calibration, labels = run.judge(rehearsed, clips["validation"] or clips["train"], labels)
-        everything = clips["train"] + clips["validation"]
-        head = run.learn("final", everything, labels)
+        calibration, labels = run.rehearse(clips, labels_of(clips))
+        head = run.learn("final", clips, labels)
         facts = _facts(out.name, plan, labels, clips, parts, run.brought)
-        bundle = export(run.networks(head, calibration, sounds_of(everything)), facts, out)
+        bundle = export(run.networks(head, calibration, sounds_of(clips)), facts, out)
     for problem in problems:
         log.warning("%s", problem)
     for label in _of_one_source(rows):
@@ -149,22 +147,16 @@ class _Run:
         own = self.brought.get("visual", {"sha256": ""})["sha256"][:16]
         self._clips, self._views = (work / (f"{name}-{own}" if own else name) for name in ("clips", "spoilt"))
 
-    def features(self, rows: Sequence[Row], parts: dict[Source, Part]) -> tuple[Clips, list[Problem]]:
-        """The clips to learn from and those to calibrate on; the held-out ones are not even opened."""
-        clips: Clips = {}
-        problems: list[Problem] = []
-        opened: tuple[Part, ...] = ("train", "validation")
-        wanted = {part: [row for row in rows if parts[row.source] == part] for part in opened}
-        bar = self._bars.add_task("decode and see", total=sum(map(len, wanted.values())))
-        for part, chosen in wanted.items():
-            clips[part], faults = prepare(chosen, self._data, self._clips, self._see,
-                                          lambda count: self._bars.advance(bar, count))
-            problems += faults
-            self._digest.update(repr([(clip.row, len(clip.samples)) for clip in clips[part]]).encode())
-        if not clips["train"]:
+    def features(self, rows: Sequence[Row]) -> tuple[list[Features], list[Problem]]:
+        """The clips to learn from; the held-out ones are not even opened."""
+        bar = self._bars.add_task("decode and see", total=len(rows))
+        clips, problems = prepare(rows, self._data, self._clips, self._see,
+                                  lambda count: self._bars.advance(bar, count))
+        self._digest.update(repr([(clip.row, len(clip.samples)) for clip in clips]).encode())
+        if not clips:
             message = f"{self._data}: no clip to learn from" + "".join(f"; {problem}" for problem in problems[:1])
             raise SettingsError(message)
-        seen = [clip for part in clips.values() for clip in part if clip.seen]
+        seen = [clip for clip in clips if clip.seen]
         bar = self._bars.add_task("spoil pictures", total=len(seen))
         self._spoilt = prepare_spoilt(seen, self._data, self._views, self._see, self._plan.seed,
                                       lambda: self._bars.advance(bar))
@@ -228,17 +220,38 @@ class _Run:
                         felt=felt_in(sounds) if foreign else None)
         return Head.untaught(fusion, evidence, self._heard_width, foreign=foreign)
 
-    def judge(self, head: Head, clips: Sequence[Features], labels: tuple[Label, ...],
-              ) -> tuple[Calibration, tuple[Label, ...]]:
+    def rehearse(self, clips: Sequence[Features], labels: tuple[Label, ...],
+                 ) -> tuple[Calibration, tuple[Label, ...]]:
         """How the scores become probabilities, and the labels with their thresholds, from clips not learnt from."""
         plan = self._plan
-        source = self._scenes("rehearsal: judge", clips, labels, plan.checked_scenes, plan.seed + 1)
-        scenes = source.draw(4 * plan.checked_scenes, SCENE_STEPS, dropout=False)
-        logits = score_scenes(head, scenes, WINDOW_STEPS)
-        calibration = calibrate(logits, scenes.events)
+        parts = cut([(clip.row.source, clip.row.label) for clip in clips], plan.rehearsals, plan.seed)
+        told, there = [], []
+        for number, part in enumerate(filter(None, parts), start=1):
+            learnt = [clip for clip in clips if clip.row.source not in part] or clips  # or there is one source alone
+            others = [clip for clip in clips if clip.row.source in part]
+            logits, events = self._judged(f"rehearsal-{number}", learnt, others, labels)
+            told.append(logits)
+            there.append(events)
+        logits, events = torch.cat(told), torch.cat(there)  # (B, T, L) each
+        calibration = calibrate(logits, events)
         scores = torch.sigmoid(logits * calibration.scale + calibration.bias).double().numpy()
-        return calibration, thresholds(labels, scores, scenes.events.numpy(), SAMPLING.step_ns / 1e9,
+        return calibration, thresholds(labels, scores, events.numpy(), SAMPLING.step_ns / 1e9,
                                        false_per_hour=plan.false_per_hour)
+
+    def _judged(self, name: str, learnt: Sequence[Features], others: Sequence[Features], labels: tuple[Label, ...],
+                ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a head taught with `learnt` says of scenes of the others, and what is there; (B, T, L) each.
+
+        Of a label that `learnt` has nothing of, nothing is asked.
+        """
+        plan = self._plan
+        head = self.learn(name, learnt, labels)
+        count = -(-plan.checked_scenes // plan.rehearsals)
+        scenes = self._scenes(f"{name}: judge", others, labels, count, plan.seed + 1).draw(
+            SCENES_A_SOUND * count, SCENE_STEPS, dropout=False)
+        met = {clip.row.event for clip in learnt}
+        unmet = torch.tensor([label.name not in met for label in labels])
+        return score_scenes(head, scenes, WINDOW_STEPS), scenes.events.masked_fill(unmet, MASKED)
 
     def networks(self, head: Head, calibration: Calibration, sounds: Sequence[Sound]) -> Networks:
         """What the bundle is made of; how voices sound is learnt last, from voices alone."""
@@ -298,7 +311,7 @@ def _of_one_source(rows: Sequence[Row]) -> list[str]:
     return sorted(label for label, of in sources.items() if len(of) == 1)
 
 
-def _facts(name: str, plan: Plan, labels: tuple[Label, ...], clips: Clips, parts: dict[Source, Part],
+def _facts(name: str, plan: Plan, labels: tuple[Label, ...], clips: Sequence[Features], parts: dict[Source, Part],
            brought: dict[str, dict[str, str]]) -> Facts:
     sources: dict[str, list[str]] = defaultdict(list)
     held_out: dict[str, list[str]] = defaultdict(list)
@@ -306,9 +319,9 @@ def _facts(name: str, plan: Plan, labels: tuple[Label, ...], clips: Clips, parts
         (held_out if part == "held_out" else sources)[group].append(source)
     training: dict[str, Any] = {
         "data": {group: licences.of(group) for group in sorted({group for group, _ in parts})},
-        "clips": {part: len(found) for part, found in clips.items()},
+        "clips": len(clips),
         "seed": plan.seed,
-        "thresholds": f"most found, a false event costing {FALSE_COSTS:g}" if plan.false_per_hour is None
+        "thresholds": "most events found less false ones, the highest as good" if plan.false_per_hour is None
                       else f"at most {plan.false_per_hour:g} false events of a label an hour of composed scenes",
         "epochs": {"fusion": plan.fusion_epochs},
         "weights": "; ".join(weights for sense, weights in licences.TRUNKS.items() if sense not in brought)

@@ -48,13 +48,22 @@ def test_the_threshold_lies_between_what_is_and_what_is_not() -> None:
     assert label.close < label.open
 
 
-def test_where_nothing_tells_thresholds_apart_it_is_the_middle_one_and_one_odd_scene_tells_nothing() -> None:
+def test_an_event_counts_that_begins_and_ends_within_a_step() -> None:
     scores, events = np.full((20, 12, 1), 0.1), np.zeros((20, 12, 1), np.float32)
-    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.65)
+    scores[:, 3:8], events[:, 3:8] = 0.62, 1.0
+    events[:, [2, 8]] = MASKED
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.6)
+    events[:, 10] = MASKED  # what is there, nobody knows
+    assert thresholds([LABEL], scores, events, 0.5) == (LABEL,)
+
+
+def test_where_nothing_tells_thresholds_apart_it_is_the_highest_and_one_odd_scene_tells_nothing() -> None:
+    scores, events = np.full((20, 12, 1), 0.1), np.zeros((20, 12, 1), np.float32)
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.8)
     scores[0, 3:8], events[0, 3:8] = 0.62, 1.0  # found below 0.62 only
-    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.65)
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.8)
     scores[:10, 3:8], events[:10, 3:8] = 0.62, 1.0
-    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.55)
+    assert thresholds([LABEL], scores, events, 0.5)[0].open == pytest.approx(0.6)
 
 
 def test_a_rate_of_false_events_is_kept(caplog: pytest.LogCaptureFixture) -> None:

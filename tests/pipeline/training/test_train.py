@@ -22,7 +22,7 @@ from tests.drawn import chirp, flicker, still
 from tests.media import make_video
 
 pytestmark = pytest.mark.slow
-PLAN = Plan(fusion_epochs=1, fusion_batches=3, fusions=2, scenes=4, checked_scenes=4)
+PLAN = Plan(fusion_epochs=1, fusion_batches=3, fusions=2, scenes=4, rehearsals=2, checked_scenes=4)
 SECONDS = 2.0
 
 
