@@ -102,9 +102,12 @@ class TestHeldOut:
 
     def test_sounds(self, report: dict[str, Any]) -> None:
         sound = report["clips"]["sound"]
-        assert sound["accuracy"] >= 0.73
+        assert sound["accuracy"] >= 0.70
         assert sound["by_set"]["urbansound8k"]["classes"] == 10
-        assert sound["by_set"]["urbansound8k"]["accuracy"] >= 0.72
+        assert sound["by_set"]["urbansound8k"]["accuracy"] >= 0.69
+
+    def test_a_stream_of_them(self, report: dict[str, Any]) -> None:
+        assert report["streams"]["lobby"]["f1"] >= 0.74
 
     def test_sentiment(self, report: dict[str, Any]) -> None:
         assert report["clips"]["sentiment"]["uar"] >= 0.85
