@@ -98,8 +98,8 @@ def thresholds(labels: Sequence[Label], scores: NDArray[np.float64], events: NDA
     for index, label in enumerate(labels):
         there = _but_for_edges(events[..., index])  # (B, T)
         usable = np.flatnonzero((there != MASKED).all(axis=1))
-        if not len(usable):
-            chosen.append(label)
+        if not len(usable) or (false_per_hour is None and not (there[usable] == 1.0).any()):
+            chosen.append(label)  # nothing to find, so nothing is said of what finds it
             continue
         openings = OPENINGS if false_per_hour is None else ALL_OPENINGS
         scenes = [_counted(_at(label, float(opening)), scores[usable, :, index], there[usable], step_s)

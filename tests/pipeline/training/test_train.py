@@ -112,6 +112,20 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_bundle(
     assert bundle.manifest == same  # its sha256 of every graph too
 
 
+@pytest.mark.parametrize("other", ["one", "two"])
+def test_labels_of_one_source_are_learnt_and_keep_the_threshold_that_nothing_speaks_against(
+        tmp_path: Path, other: str) -> None:
+    make_video(tmp_path / "fight.mp4", seconds=SECONDS, draw=flicker)
+    make_video(tmp_path / "siren.wav", seconds=SECONDS, codec=None, audio_codec="pcm_s16le", tone=chirp)
+    (tmp_path / "labels.csv").write_text(
+        f"path,label,source,set\nfight.mp4,fight,one,made\nsiren.wav,siren,{other},made\n")
+    bundle, problems = train(tmp_path, tmp_path / "bundle", PLAN)
+    assert not problems
+    assert bundle.label_names == ("fight", "siren")
+    if other == "two":  # neither was judged by what had learnt it
+        assert [label.open for label in bundle.manifest.labels] == [0.5, 0.5]
+
+
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label,source\ngone.wav,siren,one\n")
     with pytest.raises(SettingsError, match="no clip to learn from; labels.csv line 2: gone.wav: no such file"):
