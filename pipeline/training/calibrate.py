@@ -1,4 +1,4 @@
-"""Make the scores probabilities, and choose where an event opens and closes; on validation scenes only."""
+"""Make the scores probabilities, and choose where an event opens and closes; on scenes not learnt from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sources are learnt from, which set the thresholds, and which are only ever measured.
+"""Which sources are learnt from, which calibrate a comparison of methods, and which are only ever measured.
 
 A source (one original recording, film or actor) is never divided: clips cut from it resemble each
 other, and a model that has seen one of them has all but seen the others.

@@ -225,26 +225,23 @@ class _Run:
         """How the scores become probabilities, and the labels with their thresholds, from clips not learnt from."""
         plan = self._plan
         parts = cut([(clip.row.source, clip.row.label) for clip in clips], plan.rehearsals, plan.seed)
-        told, there = [], []
-        for number, part in enumerate(filter(None, parts), start=1):
-            learnt = [clip for clip in clips if clip.row.source not in part] or clips  # or there is one source alone
-            others = [clip for clip in clips if clip.row.source in part]
-            logits, events = self._judged(f"rehearsal-{number}", learnt, others, labels)
-            told.append(logits)
-            there.append(events)
-        logits, events = torch.cat(told), torch.cat(there)  # (B, T, L) each
+        judged = [self._judged(f"rehearsal-{number}", part, clips, labels)
+                  for number, part in enumerate(filter(None, parts), start=1)]
+        logits, events = (torch.cat(told) for told in zip(*judged, strict=True))  # (B, T, L) each
         calibration = calibrate(logits, events)
         scores = torch.sigmoid(logits * calibration.scale + calibration.bias).double().numpy()
         return calibration, thresholds(labels, scores, events.numpy(), SAMPLING.step_ns / 1e9,
                                        false_per_hour=plan.false_per_hour)
 
-    def _judged(self, name: str, learnt: Sequence[Features], others: Sequence[Features], labels: tuple[Label, ...],
+    def _judged(self, name: str, part: frozenset[Source], clips: Sequence[Features], labels: tuple[Label, ...],
                 ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a head taught with `learnt` says of scenes of the others, and what is there; (B, T, L) each.
+        """What a head taught without `part` says of scenes of it, and what is there; (B, T, L) each.
 
-        Of a label that `learnt` has nothing of, nothing is asked.
+        Of a label that the head has met nothing of, nothing is asked.
         """
         plan = self._plan
+        learnt = [clip for clip in clips if clip.row.source not in part] or clips  # or there is one source alone
+        others = [clip for clip in clips if clip.row.source in part]
         head = self.learn(name, learnt, labels)
         count = -(-plan.checked_scenes // plan.rehearsals)
         scenes = self._scenes(f"{name}: judge", others, labels, count, plan.seed + 1).draw(
