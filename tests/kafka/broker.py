@@ -150,7 +150,8 @@ class Broker:
         properties.write_text(self._properties())
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         _run("java", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*", "kafka.tools.StorageTool", "format",
-             "-t", cluster, "-c", properties, *self._format_options())
+             f"--cluster-id={cluster}",  # joined: one in 64 begins with "-", which would be taken for an option
+             "-c", properties, *self._format_options())
 
     def _properties(self) -> str:
         keystore = self._folder / "broker.p12"
