@@ -53,6 +53,7 @@ class VisualTrunk(nn.Module):
     what hits and turns; and where each place counts as much as happens there: people are small in most pictures. A
     linear probe of fights in other recordings got 0.88 (area under the curve) with two first differences a quarter of
     a second apart, and 0.92 with these two of three pictures an eighth of a second apart, at the same cost.
+    Larger networks of the family, Lite1 and Lite2, told less: 0.87 each where this one tells 0.89 as it is served.
     """
 
     def __init__(self) -> None:
@@ -243,8 +244,9 @@ class AcousticTrunk(nn.Module):
     """YAMNet on the log-mel spectrum: all that its last layer gives, and mean and spread over time of an earlier one.
 
     It stays as it was. What YAMNet knows of 521 kinds of sound holds for ours, and what few recordings teach holds for
-    them alone: taught here, on sounds changed in every way, it told no more of others than before. Of the ten sounds of
-    other recordings (five folds of 256 sources) a linear map of the last layer told 0.70, with the earlier one 0.73.
+    them alone: taught further, on sounds changed in every way, it told 0.55, 0.72 and 0.78 of other recordings where a
+    linear map of it as it was told 0.61, 0.88 and 0.79. Of the ten sounds of other recordings (five folds of 256
+    sources) a linear map of the last layer told 0.70, with the earlier one 0.73; with its classifier's answers no more.
     """
 
     MIDDLE, LATE, LAST = 6, 11, 13  # layers: what `AcousticEncoder.how` is told from, and what this gives
